@@ -1,0 +1,1 @@
+"""Server, thinking side: arrays in, findings out."""

@@ -1,0 +1,1 @@
+"""Edge, bus side: bytes on a wire become Polls."""

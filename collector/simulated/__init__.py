@@ -1,0 +1,1 @@
+"""A factory that answers real frames: load shapes, meters, line faults by recipe."""

@@ -1,0 +1,1 @@
+"""Edge, box side: Polls become durable Batches and leave."""

@@ -1,0 +1,1 @@
+"""Server, I/O side: ingest, stores, jobs, findings, alerts, pages."""

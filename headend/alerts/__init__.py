@@ -1,0 +1,1 @@
+"""A finding becomes an alarm, an alarm becomes a mail."""

@@ -1,0 +1,1 @@
+"""Where readings live for good: one protocol, several engines."""

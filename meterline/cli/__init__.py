@@ -1,0 +1,1 @@
+"""Command line: the composition root; nobody imports it."""
