@@ -70,7 +70,9 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Lines]:
             [Problem(file, place, f"not valid YAML: {error.problem}", "check indentation, quotes and colons here")]
         ) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError([Problem(file, "", f"not valid YAML: {error}", "check the file's encoding (UTF-8)")]) from error
+        raise ConfigError(
+            [Problem(file, "", f"not valid YAML: {error}", "check the file's encoding (UTF-8)")]
+        ) from error
     finally:
         loader.dispose()
 

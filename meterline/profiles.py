@@ -21,7 +21,9 @@ from meterline.units import CANONICAL, shift_to_canonical
 Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
 """How the bytes of a 32-bit value stand in two words: A is the most significant byte."""
 
-DataType = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bcd16", "bcd32", "bcd48"]
+DataType = Literal[
+    "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bcd16", "bcd32", "bcd48"
+]
 WORDS: dict[str, int] = {
     "uint16": 1, "int16": 1, "bcd16": 1, "uint32": 2, "int32": 2, "float32": 2, "bcd32": 2, "bcd48": 3,
     "uint64": 4, "int64": 4, "float64": 4,
@@ -233,11 +235,15 @@ def _profile_problems(profile: Profile, file: str) -> Iterator[Problem]:
             assert cell.table and cell.type
             words = WORDS[cell.type]
             if words > profile.limits.max_words:
-                yield Problem(file, place, f"{cell.type} needs {words} words, the meter gives {profile.limits.max_words}")
+                yield Problem(
+                    file, place, f"{cell.type} needs {words} words, the meter gives {profile.limits.max_words}"
+                )
             if cell.at + words > 0x10000:
                 yield Problem(file, place, f"address {cell.at:#06x} leaves no room for {words} words")
             if profile.limits.align == 2 and (cell.at % 2 or words % 2):
-                yield Problem(file, place, f"address {cell.at:#06x} or length is odd, limits.align is 2", "check the manual")
+                yield Problem(
+                    file, place, f"address {cell.at:#06x} or length is odd, limits.align is 2", "check the manual"
+                )
             for address in range(cell.at, cell.at + words):
                 other = used.setdefault((cell.table, address), index)
                 if other != index:
