@@ -1,0 +1,417 @@
+"""Which readings of a counter to believe, and what happened where they cannot simply be subtracted.
+
+A counter's readings form a track: each is a little above the one before. Where the track breaks, the readings *after*
+the break say what it was:
+
+```
+ glitch     120 121 (0) (0) 122 123     comes back to the old track           -> the odd readings are set aside
+ roll-over  998 999   1   2   3         lost exactly one modulus              -> + modulus
+ reset      120 121   0   1   2         goes on from zero                     -> counts what is shown since
+ drop/jump  120 121  47  48  49         goes on from anywhere else            -> the energy of that step is unknown
+ stale      120 120 120 126 127         stood still, then caught up           -> the repeats are set aside, a true total
+ backwards  120 121 120 119 120         a plausible rate, but downwards       -> unknown, unless it may run backwards
+ over rate  120 121 130 131 139         a bit more than the rating allows     -> believed, SUSPECT
+```
+
+The account, ``account[k]``, is the display freed from these breaks; ``account[-1] - account[0]`` is
+``micro[-1] - micro[0]`` plus the corrections of the events, to the last digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import numpy as np
+
+from analytics.series import SECOND_NS, BitArray, BoolArray, CounterSeries, IntArray, is_no_value
+from meterline.readings import Quality
+
+CARRIED = int(
+    Quality.SUSPECT
+    | Quality.LATE
+    | Quality.ESTIMATED
+    | Quality.CLOCK_UNSYNC
+    | Quality.CLOCK_STEP
+    | Quality.SUBSTITUTED
+    | Quality.MAINTENANCE
+)
+"""Doubts of a reading that also taint the energy computed from it."""
+
+CONFIRM = 2
+"""Readings that must agree before a new track is believed."""
+SHORT = 3
+"""Up to so many odd readings in a row are called wrong readings although a counter could physically have moved so."""
+MILD = 4
+"""Up to so many times the greatest rate is called "above rating" rather than "impossible"."""
+
+
+class EventKind(StrEnum):
+    """What broke the track."""
+
+    ROLLOVER = "rollover"
+    RESET = "reset"
+    GLITCH = "glitch"
+    STALE = "stale"
+    BACKWARDS = "backwards"
+    JUMP = "jump"
+    DROP = "drop"
+    OVER_RATE = "over_rate"
+    CONFLICT = "conflict"
+    """Two different readings of one instant; the less doubtful, then the smaller, counts."""
+    UNCONFIRMED = "unconfirmed"
+    """The newest readings left the track and too few followed to say why: held back, judged again with more."""
+
+
+@dataclass(frozen=True, slots=True)
+class CounterEvent:
+    """One break of a counter's track.
+
+    Attributes
+    ----------
+    t_before_ns, t_after_ns : int
+        Last reading before and first believed reading after it (for ``unconfirmed``: the last reading there is). [ns]
+    before_micro, after_micro : int
+        What the display showed then. [1e-6 unit]
+    correction_micro : int
+        Added to ``after - before`` to give the energy of this step. [1e-6 unit]
+    set_aside : int
+        How many readings in between do not count.
+    odd_micro : tuple of int
+        The first of them (at most eight), as evidence. [1e-6 unit]
+    """
+
+    kind: EventKind
+    t_before_ns: int
+    t_after_ns: int
+    before_micro: int
+    after_micro: int
+    correction_micro: int = 0
+    set_aside: int = 0
+    odd_micro: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CounterRules:
+    """What is known about a counter.
+
+    Attributes
+    ----------
+    max_gap_ns : int
+        Readings further apart leave a gap: its energy is a true total, its split over intervals an estimate. [ns]
+    max_rate : float or None
+        The fastest the counter can physically run; see `rate_of_power`. None: unknown, then only falls can be judged
+        (wrong readings upwards are seen when they come back within three readings). [1e-6 unit / s]
+    wraps_at : int or None
+        The display's modulus: after ``wraps_at - 1`` comes 0. None: never seen to roll over. [1e-6 unit]
+    resolution : int
+        The display's last digit. [1e-6 unit]
+    glitch_max_ns : int
+        The longest time for which wrong readings may last and still be recognised by the return to the old track. [ns]
+    may_run_backwards : bool
+        A net counter, or an old disc: falls within the rate are energy, not faults.
+    """
+
+    max_gap_ns: int
+    max_rate: float | None = None
+    wraps_at: int | None = None
+    resolution: int = 1
+    glitch_max_ns: int = 6 * 3600 * SECOND_NS
+    may_run_backwards: bool = False
+
+    def limit(self, dt_ns: IntArray) -> IntArray:
+        """The most the counter can have moved in `dt_ns`: the rate, 5 s of clock slack and two display digits."""
+        if self.max_rate is None:
+            return np.full(np.shape(dt_ns), np.iinfo(np.int64).max // 4, dtype=np.int64)
+        seconds = (dt_ns + 5 * SECOND_NS) / SECOND_NS
+        return np.floor(np.minimum(self.max_rate * seconds, 2.0**61)).astype(np.int64) + 2 * self.resolution
+
+
+def rate_of_power(kw: float) -> float:
+    """The rate of an energy counter [1e-6 kWh / s] at a power [kW]; likewise of a volume counter at a flow [unit/h]."""
+    return kw * 1e6 / 3600.0
+
+
+@dataclass(frozen=True)
+class Track:
+    """The believed readings of a counter.
+
+    Attributes
+    ----------
+    t_ns, micro : (n,) int64
+        Time [ns] and display [1e-6 unit] of the believed readings.
+    account : (n,) int64
+        The display freed from breaks; ``account[0] == micro[0]``. [1e-6 unit]
+    known : (n - 1,) bool
+        Whether the energy of each step is known (false: a jump, a drop, a reverse run; the account stands still there).
+    covered : (n - 1,) bool
+        Known, and between readings no further apart than the longest gap, and no lower bound only.
+    flags : (n - 1,) int32
+        `Quality` bits of each step.
+    events : tuple of CounterEvent
+        In order of time.
+    """
+
+    t_ns: IntArray
+    micro: IntArray
+    account: IntArray
+    known: BoolArray
+    covered: BoolArray
+    flags: BitArray
+    events: tuple[CounterEvent, ...]
+
+
+def follow_track(counter: CounterSeries, rules: CounterRules) -> Track:
+    """Decide which readings count and what each break of the track was.
+
+    Parameters
+    ----------
+    counter : CounterSeries
+        In any order; the result does not depend on it. Readings without a value are left out. Of several readings of
+        one instant the least doubtful counts, then the smallest.
+    rules : CounterRules
+
+    Returns
+    -------
+    Track
+        Empty arrays for fewer than one usable reading.
+    """
+    t, m, q, events = _in_order(counter)
+    steps = max(t.size - 1, 0)
+    corrections = np.zeros(steps, np.int64)
+    extra = np.zeros(steps, np.int32)
+    known = np.ones(steps, bool)
+    if steps:
+        walk = _Walk(t, m, rules)
+        if walk.odd_steps.size:
+            walk.run()
+            events += walk.events
+            keep = np.flatnonzero(walk.keep)
+            t, m, q = t[keep], m[keep], q[keep]
+            corrections, extra, known = walk.correction[keep[1:]], walk.flags[keep[1:]], walk.known[keep[1:]]
+    dt = np.diff(t)
+    account = m.copy()
+    account[1:] += np.cumsum(corrections)
+    flags = extra | ((q[:-1] | q[1:]) & CARRIED)
+    is_gap = dt > rules.max_gap_ns
+    flags[is_gap & known] |= int(Quality.ESTIMATED)
+    covered = known & ~is_gap & ((extra & int(Quality.RESET)) == 0)
+    events.sort(key=lambda event: (event.t_before_ns, event.t_after_ns))
+    return Track(t, m, account, known, covered, flags, tuple(events))
+
+
+def _in_order(counter: CounterSeries) -> tuple[IntArray, IntArray, BitArray, list[CounterEvent]]:
+    t, m, q = counter.t_ns, counter.micro, counter.quality
+    empty = is_no_value(q)
+    if bool(empty.any()):
+        t, m, q = t[~empty], m[~empty], q[~empty]
+    events: list[CounterEvent] = []
+    if t.size > 1 and not bool(np.all(t[1:] > t[:-1])):
+        order = np.lexsort((m, q, t))
+        t, m, q = t[order], m[order], q[order]
+        repeated = np.concatenate(([False], t[1:] == t[:-1]))
+        differ = np.flatnonzero(repeated[1:] & (m[1:] != m[:-1])) + 1
+        at, other = t[differ].tolist(), m[differ].tolist()
+        events += [
+            CounterEvent(EventKind.CONFLICT, now, now, before, odd, 0, 1, (odd,))
+            for now, before, odd in zip(at, m[differ - 1].tolist(), other, strict=True)
+        ]
+        t, m, q = t[~repeated], m[~repeated], q[~repeated]
+    return t, m, q, events
+
+
+@dataclass
+class _Walk:
+    """Goes from break to break; everything between breaks is believed without looking."""
+
+    t: IntArray
+    m: IntArray
+    rules: CounterRules
+    events: list[CounterEvent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        n = self.t.size
+        self.d = np.diff(self.m)
+        self.limits = self.rules.limit(np.diff(self.t))
+        lowest = -self.limits if self.rules.may_run_backwards else np.int64(0)
+        self.odd = (self.d < lowest) | (self.d > self.limits)
+        self.odd_steps = np.flatnonzero(self.odd)
+        self.keep = np.ones(n, bool)
+        self.correction = np.zeros(n, np.int64)  # of the step that ends at reading k
+        self.flags = np.zeros(n, np.int32)
+        self.known = np.ones(n, bool)
+        self.floor = 0  # no look-back behind the last break
+
+    def run(self) -> None:
+        believed = 0
+        for step in self.odd_steps.tolist():
+            if step >= believed:
+                believed = self._settle(step)
+
+    # -- questions about the track ---------------------------------------------------------------------------------
+    def _plausible(self, a: int, b: IntArray) -> BoolArray:
+        """Whether the readings `b` may directly follow reading `a`, counting one roll-over."""
+        rise = self.m[b] - self.m[a]
+        limit = self.rules.limit(self.t[b] - self.t[a])
+        lowest = -limit if self.rules.may_run_backwards else np.zeros_like(limit)
+        fits: BoolArray = ((rise >= lowest) & (rise <= limit)) | self._wraps(a, b)
+        return fits
+
+    def _wraps(self, a: int, b: IntArray) -> BoolArray:
+        modulus = self.rules.wraps_at
+        if modulus is None:
+            return np.zeros(b.shape, bool)
+        rise = self.m[b] - self.m[a] + modulus
+        if self.rules.max_rate is None:
+            near_end = (self.m[a] >= modulus - modulus // 10) & (self.m[b] <= modulus // 10)
+        else:
+            near_end = (rise >= 0) & (rise <= self.rules.limit(self.t[b] - self.t[a]))
+        wraps: BoolArray = near_end & (self.m[b] < self.m[a]) & (self.m[a] < modulus)
+        return wraps
+
+    def _confirmed(self, j: int) -> bool | None:
+        """Whether the readings from `j` on form a track; None if there are too few to say."""
+        last = j + CONFIRM - 1
+        if bool(self.odd[j : min(last, self.d.size)].any()):
+            return False
+        return None if last >= self.t.size else True
+
+    def _return_to_track(self, i: int) -> int | None:
+        """The first later reading that fits reading `i` while the ones between do not."""
+        stop = int(np.searchsorted(self.t, self.t[i] + self.rules.glitch_max_ns, side="right"))
+        if self.rules.max_rate is None:
+            stop = min(stop, i + 2 + SHORT)
+        later = np.arange(i + 2, min(stop, self.t.size))
+        if not later.size:
+            return None
+        fits = self._plausible(i, later)
+        back = self.d[i + 1 : later[-1]]
+        if self.d[i] > 0:  # went up: coming back is a fall
+            broke = np.logical_or.accumulate(back < 0)
+        else:  # went down: coming back is a leap, or a short dip that cannot be a restart from zero
+            broke = np.logical_or.accumulate(self.odd[i + 1 : later[-1]])
+            if self.rules.max_rate is None:
+                broke |= True
+            elif self.m[i + 1] > self.limits[i]:
+                broke[:SHORT] = True
+            fits &= back > 0
+        hits = np.flatnonzero(fits & broke)
+        return int(later[hits[0]]) if hits.size else None
+
+    # -- what a break was ------------------------------------------------------------------------------------------
+    def _settle(self, i: int) -> int:
+        """Judge the step after the believed reading `i`; returns the next believed reading."""
+        back = self._return_to_track(i)
+        if back is not None:
+            return self._accept(EventKind.GLITCH, i, back)
+        j = i + 1
+        while True:
+            verdict = self._judge(i, j)
+            if verdict is not None:
+                return verdict
+            # j belongs to no track: look for the first reading that does
+            later = np.flatnonzero(~self.odd[j + 1 :])
+            if not later.size:
+                return self._hold_back(i)
+            j = j + 1 + int(later[0])
+
+    def _judge(self, i: int, j: int) -> int | None:
+        """Name the step from `i` to `j`, or None if `j` is on no track."""
+        rise = int(self.m[j] - self.m[i])
+        limit = int(self.rules.limit(self.t[j : j + 1] - self.t[i])[0])
+        after = np.array([j])
+        confirmed = self._confirmed(j)
+        fell = rise < 0
+        if bool(self._wraps(i, after)[0]) and (confirmed or self.rules.max_rate is not None):
+            return self._accept(EventKind.ROLLOVER if j == i + 1 else EventKind.GLITCH, i, j)
+        if not fell and rise <= limit:
+            return self._accept(EventKind.GLITCH, i, j)
+        if not fell and rise <= MILD * limit and j == i + 1:
+            stale = self._stale_since(i, j)
+            return self._accept(EventKind.STALE, stale, j) if stale < i else self._accept(EventKind.OVER_RATE, i, j)
+        if confirmed is None:
+            return self._hold_back(i)
+        if fell and j == i + 1:
+            blip = self._blip_since(i, j) if confirmed else i
+            if blip < i:
+                return self._accept(EventKind.GLITCH, blip, j)
+            if self.rules.max_rate is not None and -rise <= limit and int(self.m[j]) > limit:
+                return self._accept(EventKind.BACKWARDS, i, j)
+        if not confirmed:
+            return None
+        if not fell:
+            stale = self._stale_since(i, j)
+            return self._accept(EventKind.STALE, stale, j) if stale < i else self._accept(EventKind.JUMP, i, j)
+        if self.rules.max_rate is None:
+            from_zero = int(self.m[j]) * 10 <= int(self.m[i])
+            little = -rise * 10 <= int(self.m[i])
+            return self._accept(
+                EventKind.RESET if from_zero else EventKind.BACKWARDS if little else EventKind.DROP, i, j
+            )
+        return self._accept(EventKind.RESET if int(self.m[j]) <= limit else EventKind.DROP, i, j)
+
+    def _stale_since(self, i: int, j: int) -> int:
+        """The reading from which the display stood still until `i`, if `j` may follow it; otherwise `i`."""
+        moved = np.flatnonzero(self.d[self.floor : i] != 0)
+        k = self.floor + int(moved[-1]) + 1 if moved.size else self.floor
+        return k if k < i and bool(self._plausible(k, np.array([j]))[0]) else i
+
+    def _blip_since(self, i: int, j: int) -> int:
+        """The reading before up to three too high ones that end at `i`, if `j` may follow it; otherwise `i`."""
+        for k in range(i - 1, max(self.floor, i - SHORT) - 1, -1):
+            rise = int(self.m[j] - self.m[k])
+            if 0 <= rise <= int(self.rules.limit(self.t[j : j + 1] - self.t[k])[0]):
+                return k
+        return i
+
+    def _accept(self, kind: EventKind, i: int, j: int) -> int:
+        """Book the step from `i` to `j` as `kind`; the readings between do not count."""
+        self.keep[i + 1 : j] = False
+        odd = self.m[i + 1 : j]
+        fall_or_rise = int(self.m[j] - self.m[i])
+        correction = 0
+        if fall_or_rise < 0 and kind in (EventKind.ROLLOVER, EventKind.GLITCH) and self.rules.wraps_at is not None:
+            correction = self.rules.wraps_at
+            self.flags[j] |= int(Quality.ROLLOVER)
+            kind = EventKind.ROLLOVER
+        elif kind is EventKind.RESET:
+            correction = int(self.m[i])
+            self.flags[j] |= int(Quality.RESET)
+        elif kind in (EventKind.JUMP, EventKind.DROP, EventKind.BACKWARDS):
+            correction = -fall_or_rise
+            self.known[j] = False
+            self.flags[j] |= int(Quality.SUSPECT)
+        elif kind is EventKind.OVER_RATE:
+            self.flags[j] |= int(Quality.SUSPECT)
+        self.correction[j] = correction
+        self._note(
+            CounterEvent(
+                kind, int(self.t[i]), int(self.t[j]), int(self.m[i]), int(self.m[j]), correction, odd.size,
+                tuple(odd[:8].tolist()),
+            )
+        )  # fmt: skip
+        self.floor = j
+        return j
+
+    def _note(self, event: CounterEvent) -> None:
+        """A reverse run or an overload of many steps is one event."""
+        last = self.events[-1] if self.events else None
+        grows = (EventKind.BACKWARDS, EventKind.OVER_RATE)
+        if last and event.kind in grows and last.kind is event.kind and last.t_after_ns == event.t_before_ns:
+            self.events[-1] = replace(
+                last, t_after_ns=event.t_after_ns, after_micro=event.after_micro,
+                correction_micro=last.correction_micro + event.correction_micro,
+            )  # fmt: skip
+        else:
+            self.events.append(event)
+
+    def _hold_back(self, i: int) -> int:
+        odd = self.m[i + 1 :]
+        self.keep[i + 1 :] = False
+        self.events.append(
+            CounterEvent(
+                EventKind.UNCONFIRMED, int(self.t[i]), int(self.t[-1]), int(self.m[i]), int(self.m[-1]), 0, odd.size,
+                tuple(odd[:8].tolist()),
+            )
+        )  # fmt: skip
+        return int(self.t.size)
