@@ -1,9 +1,10 @@
 """Fetch the real servers that tests talk to, without root and without touching the machine.
 
-On Debian-like systems the packages are downloaded and unpacked (not installed) below `.local/servers` of the checkout; shared
-libraries they miss are looked up among their own dependencies. Only Chromium is installed for real, and only by root or where
-sudo asks for no password. What cannot be had is written to `.local/servers/state.json` with the reason; tests that need it are
-skipped and counted aloud. The script itself never fails for a missing server: it exits 0 and says what is missing.
+On Debian-like systems the packages are downloaded and unpacked (not installed) below `.local/servers` of the
+checkout; shared libraries they miss are looked up among their own dependencies. Only Chromium is installed for real, and
+only by root or where sudo asks for no password. What cannot be had is written to `.local/servers/state.json` with the
+reason; tests that need it are skipped and counted aloud. The script itself never fails for a missing server: it exits 0
+and says what is missing.
 
     python scripts/fetch_servers.py [--no-chromium] [--again]
 """
@@ -72,7 +73,9 @@ class Packages:
         self._private = False
         self._unpacked: dict[str, Path] = {}
 
-    def _apt(self, tool: str, *arguments: str, timeout: float, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def _apt(
+        self, tool: str, *arguments: str, timeout: float, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         options = ["-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20", "-o", "Acquire::Retries=1"]
         if os.geteuid() == 0:  # else apt complains that its own user cannot write into the checkout
             options += ["-o", "APT::Sandbox::User=root"]
@@ -119,7 +122,7 @@ class Packages:
         return archive
 
     def add_missing_libraries(self, program: Path) -> None:
-        """Unpack, of the libraries that unpacked packages depend on, those the machine lacks, until `ldd` is content."""
+        """Unpack those libraries that unpacked packages depend on and the machine lacks, until `ldd` is content."""
         asked: set[str] = set()
         while missing := missing_libraries(program):
             wanted = [name for name in self._library_dependencies() if name not in asked and not installed(name)]
@@ -188,11 +191,13 @@ def fetch(server: Server, packages: Packages) -> str:
 
 
 def find_chromium() -> str | None:
-    return next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    return next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
 
 
 def install_chromium() -> str:
-    """Install Chromium as a real package: the one thing here that changes the machine, so only where nobody is asked."""
+    """Install Chromium as a real package: the one thing here that changes the machine, so only as root or by sudo -n."""
     if os.geteuid() == 0:
         prefix: list[str] = []
     elif shutil.which("sudo") and run("sudo", "-n", "true", timeout=10).returncode == 0:
@@ -213,7 +218,9 @@ def install_chromium() -> str:
 def main() -> int:
     """Fetch what is missing, write `state.json`, say what there is."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--no-chromium", action="store_true", help="do not install Chromium even where that is possible")
+    parser.add_argument(
+        "--no-chromium", action="store_true", help="do not install Chromium even where that is possible"
+    )
     parser.add_argument("--again", action="store_true", help="unpack everything anew")
     arguments = parser.parse_args()
     if arguments.again and HOME.exists():

@@ -26,7 +26,7 @@ BUDGET_SECONDS: dict[str, float] = tomllib.loads((ROOT / "pyproject.toml").read_
     "meterline"
 ]["test-budget-seconds"]
 
-# A shared machine stalls now and then: an example that took long is no bug. `ci` repeats the same examples in every run.
+# A shared machine stalls now and then: a slow example is no bug. `ci` repeats the same examples in every run.
 settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -15,7 +15,7 @@ BrokerFactory = Callable[..., "Mosquitto"]
 
 
 class Mosquitto(ServerProcess):
-    """A broker on 127.0.0.1:`port`; anonymous unless `config` says otherwise. `config` is more lines of mosquitto.conf."""
+    """A broker on 127.0.0.1:`port`, anonymous unless `config` (more lines of mosquitto.conf) says otherwise."""
 
     def __init__(self, directory: Path, config: str = "") -> None:
         program = require("mosquitto")

@@ -10,10 +10,22 @@ import pytest
 from tests.servers.programs import require
 
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-default-apps", "--disable-extensions", "--metrics-recording-only",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--force-device-scale-factor=1", "--mute-audio",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--metrics-recording-only",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--force-device-scale-factor=1",
+    "--mute-audio",
+)
 
 
 class Chromium:
@@ -40,12 +52,22 @@ class Chromium:
         profile = self._directory / f"profile{self._calls}"
         self._calls += 1
         command = [
-            self._program.path, *FLAGS, f"--user-data-dir={profile}", f"--virtual-time-budget={page_ms}", *arguments, url,
-        ]  # fmt: skip
+            self._program.path,
+            *FLAGS,
+            f"--user-data-dir={profile}",
+            f"--virtual-time-budget={page_ms}",
+            *arguments,
+            url,
+        ]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=50, env=self._program.environment, stdin=subprocess.DEVNULL,
+            command,
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env=self._program.environment,
+            stdin=subprocess.DEVNULL,
             check=False,
-        )  # fmt: skip
+        )
         if done.returncode:
             raise RuntimeError(f"chromium failed ({done.returncode}): {done.stderr[-800:]}")
         return done.stdout

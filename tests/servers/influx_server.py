@@ -1,7 +1,8 @@
 """A real InfluxDB 1.6.7, made to understand the `/api/v2/write` that influxdb-client speaks.
 
-1.6.7 answers 404 to every v2 path (native from 1.8 on). Its own `/write` takes the same line protocol, so a proxy that rewrites
-one address is enough for the unmodified client library: bucket -> db[/rp], precision us -> u, gzip and answers untouched.
+1.6.7 answers 404 to every v2 path (native from 1.8 on). Its own `/write` takes the same line protocol, so a proxy that
+rewrites one address is enough for the unmodified client library: bucket -> db[/rp], precision us -> u, gzip and answers
+untouched.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python libmodbus_server.py LIBRARY tcp HOST:PORT | rtu DEVICE:BAUD
 
-First line on stdin: `{"1": {"holding": {"0": 17}, "input": {"52": 3}}}` (unit -> table -> address -> word; tables `coil`,
-`discrete`, `holding`, `input`). Each further line sets words in the same form while the server runs and is answered with `ok`.
-Addresses between the lowest and the highest named one exist and hold 0; outside them libmodbus answers exception 02. A unit that
-was not named stays silent. An RTU server answers for one unit only (libmodbus filters by its own address).
+First line on stdin: `{"1": {"holding": {"0": 17}, "input": {"52": 3}}}` (unit -> table -> address -> word; tables
+`coil`, `discrete`, `holding`, `input`). Each further line sets words in the same form while the server runs and is
+answered with `ok`. Addresses between the lowest and the highest named one exist and hold 0; outside them libmodbus
+answers exception 02. A unit that was not named stays silent. An RTU server answers for one unit only (libmodbus filters
+by its own address).
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ class Mapping(ctypes.Structure):
     """modbus_mapping_t of libmodbus 3.1."""
 
     _fields_ = (
-        ("nb_bits", ctypes.c_int), ("start_bits", ctypes.c_int),
-        ("nb_input_bits", ctypes.c_int), ("start_input_bits", ctypes.c_int),
-        ("nb_input_registers", ctypes.c_int), ("start_input_registers", ctypes.c_int),
-        ("nb_registers", ctypes.c_int), ("start_registers", ctypes.c_int),
-        ("tab_bits", ctypes.POINTER(ctypes.c_uint8)), ("tab_input_bits", ctypes.POINTER(ctypes.c_uint8)),
-        ("tab_input_registers", ctypes.POINTER(ctypes.c_uint16)), ("tab_registers", ctypes.POINTER(ctypes.c_uint16)),
-    )  # fmt: skip
+        ("nb_bits", ctypes.c_int),
+        ("start_bits", ctypes.c_int),
+        ("nb_input_bits", ctypes.c_int),
+        ("start_input_bits", ctypes.c_int),
+        ("nb_input_registers", ctypes.c_int),
+        ("start_input_registers", ctypes.c_int),
+        ("nb_registers", ctypes.c_int),
+        ("start_registers", ctypes.c_int),
+        ("tab_bits", ctypes.POINTER(ctypes.c_uint8)),
+        ("tab_input_bits", ctypes.POINTER(ctypes.c_uint8)),
+        ("tab_input_registers", ctypes.POINTER(ctypes.c_uint16)),
+        ("tab_registers", ctypes.POINTER(ctypes.c_uint16)),
+    )
 
 
 FIELDS = {
@@ -119,7 +126,7 @@ def serve_tcp(library: ctypes.CDLL, meter: Meter, host: str, port: int) -> None:
             elif source is door:
                 client, _ = door.accept()
                 clients[client.fileno()] = client
-            else:
+            elif isinstance(source, int):
                 library.modbus_set_socket(context, source)
                 length = library.modbus_receive(context, frame)
                 if length < 0:

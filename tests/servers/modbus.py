@@ -29,8 +29,11 @@ class LibmodbusMeter:
         self.port = int(where.rpartition(":")[2]) if kind == "tcp" else 0
         self._process = subprocess.Popen(
             [sys.executable, str(SERVER), library.path, kind, where],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=library.environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=library.environment,
+        )
         self._say(words, "ready")
 
     def set(self, words: Words) -> None:
@@ -61,7 +64,7 @@ class LibmodbusMeter:
 
 @pytest.fixture
 def libmodbus_meter() -> Iterator[MeterFactory]:
-    """Make meters: `libmodbus_meter({1: {"input": {0: 2300}}})` on TCP, `..., device=path, baud=9600)` on a serial line."""
+    """Make meters: `libmodbus_meter({1: {"input": {0: 2300}}})` on TCP, with `device=path` on a serial line."""
     meters: list[LibmodbusMeter] = []
 
     def make(words: Words, *, device: str | None = None, baud: int = 9600) -> LibmodbusMeter:
@@ -91,9 +94,23 @@ class Mbpoll:
 
     def _ask(self, link: list[str], unit: int, table: str, address: int, count: int, target: str) -> list[int]:
         command = [
-            self._program.path, *link, "-a", str(unit), "-t", MBPOLL_TYPES[table],
-            "-0", "-r", str(address), "-c", str(count), "-1", "-q", "-o", "2.0", target,
-        ]  # fmt: skip
+            self._program.path,
+            *link,
+            "-a",
+            str(unit),
+            "-t",
+            MBPOLL_TYPES[table],
+            "-0",
+            "-r",
+            str(address),
+            "-c",
+            str(count),
+            "-1",
+            "-q",
+            "-o",
+            "2.0",
+            target,
+        ]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=20, env=self._program.environment, check=False
         )

@@ -29,8 +29,8 @@ def port_answers(port: int, host: str = "127.0.0.1") -> bool:
 class ServerProcess:
     """A server in its own process group, its output in a file beside its data.
 
-    `kill` is SIGKILL (a crash: nothing is flushed), `stop` is SIGTERM, `pause` is SIGSTOP (the peer that is there and says
-    nothing). After `kill` or `stop`, `start` begins again on the same port with the same data.
+    `kill` is SIGKILL (a crash: nothing is flushed), `stop` is SIGTERM, `pause` is SIGSTOP (the peer that is there and
+    says nothing). After `kill` or `stop`, `start` begins again on the same port with the same data.
     """
 
     def __init__(self, command: Sequence[str], *, port: int, directory: Path, environment: dict[str, str]) -> None:
@@ -58,9 +58,14 @@ class ServerProcess:
             raise RuntimeError("already running")
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.directory,
-                env=self._environment, start_new_session=True,
-            )  # fmt: skip
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                env=self._environment,
+                start_new_session=True,
+            )
         wait_until(
             lambda: port_answers(self.port) or not self.running, within=within, what=f"{self.command[0]} to listen"
         )

@@ -41,7 +41,7 @@ def publish(broker: Mosquitto, topic: str, payload: bytes) -> None:
 def test_a_message_goes_through_at_qos_1(mosquitto: Mosquitto) -> None:
     got: queue.Queue[bytes] = queue.Queue()
     with connected(mosquitto, "receiver") as receiver:
-        receiver.on_message = lambda _client, _userdata, message: got.put(message.payload)
+        receiver.on_message = lambda _client, _userdata, message: got.put(bytes(message.payload))
         subscribed: queue.Queue[int] = queue.Queue()
         receiver.on_subscribe = lambda _c, _u, mid, _codes, _properties: subscribed.put(mid)
         receiver.subscribe("a/b", qos=1)
@@ -64,7 +64,7 @@ def test_a_polite_restart_keeps_a_retained_message(mosquitto: Mosquitto) -> None
     mosquitto.restart()
     got: queue.Queue[bytes] = queue.Queue()
     with connected(mosquitto, "late") as late:
-        late.on_message = lambda _client, _userdata, message: got.put(message.payload)
+        late.on_message = lambda _client, _userdata, message: got.put(bytes(message.payload))
         late.subscribe("health", qos=1)
         assert got.get(timeout=5) == b"up"
 
