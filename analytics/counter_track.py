@@ -285,6 +285,8 @@ class _Walk:
         if not later.size:
             return None
         fits = self._plausible(i, later)
+        if bool(self._wraps(i, later[:1] - 1)[0]):
+            fits &= self.m[later] >= self.m[i]  # the step itself is a roll-over: only the old side of it is a return
         back = self.d[i + 1 : later[-1]]
         if self.d[i] > 0:  # went up: coming back is a fall
             broke = np.logical_or.accumulate(back < 0)

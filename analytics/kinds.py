@@ -1,0 +1,185 @@
+"""The table of kinds of findings: words, severity, and what to look at first, in English and Chinese.
+
+The kinds have the names that the labelled data sets use where they know the thing, so that what is said and what is
+scored is one word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Severity(StrEnum):
+    """How soon someone should look."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ALARM = "alarm"
+
+    @property
+    def rank(self) -> int:
+        return ("info", "warning", "alarm").index(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A text in the two languages of the plant."""
+
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row of the table of kinds.
+
+    Attributes
+    ----------
+    about : str
+        ``meter`` (the meter or its wiring lies), ``use`` (the plant uses energy without need), ``comm`` (nothing
+        arrives).
+    severity : Severity
+        Where the detector has no reason to differ.
+    title, meaning : Words
+    check_first : tuple of Words
+        In order: the likeliest and cheapest first.
+    """
+
+    about: str
+    severity: Severity
+    title: Words
+    meaning: Words
+    check_first: tuple[Words, ...]
+
+
+def _row(
+    about: str, severity: Severity, title: str, title_zh: str, meaning: str, meaning_zh: str, *checks: str
+) -> Kind:
+    pairs = tuple(Words(en, zh) for en, zh in zip(checks[::2], checks[1::2], strict=True))
+    return Kind(about, severity, Words(title, title_zh), Words(meaning, meaning_zh), pairs)
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "gap": _row(
+            "comm", Severity.ALARM, "Meter is silent", "电表无数据",
+            "No usable reading has come from this meter. Its energy is still counted inside the meter and will be "
+            "complete when it answers again; only the distribution over time is lost.",
+            "该电表没有可用读数。电能仍在表内累计，恢复通信后总量完整，只损失时间分布。",
+            "Is the meter powered (display on)?", "电表是否有电（显示屏亮）？",
+            "Do other meters on the same line answer? If none does: cable, converter, terminator, gateway.",
+            "同一总线上其他电表是否应答？若都不应答：检查电缆、转换器、终端电阻、网关。",
+            "Address, baud rate and parity after a meter exchange.", "换表后的地址、波特率和校验位设置。",
+        ),
+        "stuck": _row(
+            "meter", Severity.ALARM, "Value is frozen", "数值冻结",
+            "The meter (or the gateway in front of it) repeats old values: the load shown is not the load there is.",
+            "电表（或前置网关）重复旧值：显示的负荷不是实际负荷。",
+            "Compare the meter's own display with the page.", "将电表显示屏与页面数值对比。",
+            "Restart the serial server or data concentrator in front of the meter.",
+            "重启电表前端的串口服务器或集中器。",
+            "If the display itself stands still under load, the meter is defective.",
+            "若带负荷时显示屏本身不变，则电表故障。",
+        ),
+        "zero": _row(
+            "meter", Severity.ALARM, "Reads zero although voltage is there", "有电压但读数为零",
+            "The meter shows no power and its counter stands still in time in which it normally shows load.",
+            "在通常有负荷的时段，电表功率为零且电量不走。",
+            "Is the plant really off? If so: confirm, nothing is wrong.", "设备确实停运吗？若是，请确认，无故障。",
+            "Are the current transformers' secondary terminals shorted (test block)?",
+            "电流互感器二次端子是否被短接（试验端子）？",
+            "Is the load fed past the meter?", "负荷是否绕过电表供电？",
+        ),
+        "spike": _row(
+            "meter", Severity.WARNING, "Impossible value or jump", "数值越限或跳变",
+            "One or a few readings cannot be: beyond the connection's rating, or far from both neighbours. They are "
+            "kept as they came and left out of the energy account.",
+            "个别读数不可能成立：超出额定容量，或与前后读数相差过大。原值保留，不计入电能账。",
+            "Rated power of this meter in the site file: is it right?", "站点文件中该表的额定功率是否正确？",
+            "Word order and scaling in the meter's profile.", "电表配置文件中的字序和倍率。",
+            "Interference on the RS-485 line: shield, terminator, route beside inverters.",
+            "RS-485 线路干扰：屏蔽层、终端电阻、是否与变频器电缆并行。",
+        ),
+        "counter_jump": _row(
+            "meter", Severity.ALARM, "Counter jumped", "电量示值突变",
+            "The counter went on from another value, faster than the connection could ever have carried. The energy of "
+            "this step is unknown and is not booked.",
+            "电量示值突变到另一数值，超过线路可能输送的电能。该段电能未知，不予计入。",
+            "Was the meter exchanged or its counter set? Enter the exchange with both readings.",
+            "是否换表或重设示值？请录入换表记录及新旧表底数。",
+            "Was the transformer ratio inside the meter changed?", "电表内部变比是否被修改？",
+        ),
+        "counter_reset": _row(
+            "meter", Severity.ALARM, "Counter started again from zero", "电量示值清零",
+            "The counter fell to zero and goes on from there. What was used since the last reading before is not known.",
+            "电量示值归零后继续累计。归零前最后一次读数之后的用电量未知。",
+            "Was the meter exchanged or reset? Enter the exchange with both readings.",
+            "是否换表或清零？请录入换表记录及新旧表底数。",
+            "Event log of the meter: cover opened, power lost, parameters changed.",
+            "查看电表事件记录：开盖、掉电、改参数。",
+        ),
+        "counter_rollover": _row(
+            "meter", Severity.INFO, "Counter rolled over", "电量示值翻转",
+            "The display reached its end and began again, as designed. The energy account goes on without loss.",
+            "示值达到最大后从零开始，属正常现象，电能账连续无损失。",
+            "Nothing. Check the digits entered in the profile if this comes too often.",
+            "无需处理。若频繁出现，请检查配置文件中的示值位数。",
+        ),
+        "counter_backwards": _row(
+            "meter", Severity.ALARM, "Counter runs backwards", "电量示值倒走",
+            "An import counter can only grow. It fell at a rate a real load could have: energy flowed the other way, "
+            "or the meter is wired or set wrongly.",
+            "正向电量只能增加。其下降速度与真实负荷相当：可能反送电，或接线、设置错误。",
+            "Current transformers: direction of each phase (power per phase must be positive).",
+            "检查各相电流互感器方向（各相功率应为正）。",
+            "Is there own generation behind this meter? Then mark the counter as one that may run backwards.",
+            "该表后是否有自发电？若有，请标记为可倒走示值。",
+        ),
+        "overload": _row(
+            "use", Severity.WARNING, "Power above rating", "功率超过额定值",
+            "The load stayed above what this connection, its transformers or its meter are made for. Above the rated "
+            "current transformers saturate and the meter reads too little.",
+            "负荷持续超过线路、互感器或电表的额定值。过载时互感器饱和，计量偏少。",
+            "Rated power in the site file: is it right?", "站点文件中的额定功率是否正确？",
+            "Temperature of cable, breaker and terminals.", "电缆、断路器和端子的温度。",
+            "Which load was added? Spread or shift it.", "新增了哪些负荷？能否分散或错峰？",
+        ),
+        "off_hours": _row(
+            "use", Severity.WARNING, "Uses energy outside working hours", "非工作时间用电偏高",
+            "Outside working time this meter carried clearly more than it normally does or was declared to.",
+            "非工作时间内，该表负荷明显高于正常值或申报的待机值。",
+            "Which machine was left on? Compressors, ovens, ventilation, lighting first.",
+            "哪台设备未关？先查空压机、烘箱、通风、照明。",
+            "Was there an extra shift? Then enter it in the calendar.", "是否加班？若是，请录入班次日历。",
+        ),
+        "phase_voltage_loss": _row(
+            "meter", Severity.ALARM, "Voltage of a phase is missing", "缺相（失压）",
+            "The meter sees too little voltage on one phase while the others are there: about a third of the energy is "
+            "not counted as long as current flows in that phase.",
+            "电表某相电压过低而其他相正常：该相有电流时约三分之一电能漏计。",
+            "Voltage fuse of this phase at the meter.", "检查电表该相电压熔断器。",
+            "Voltage terminal and wire of this phase (loose, corroded).", "检查该相电压端子和接线（松动、锈蚀）。",
+            "If machines stand still too: the supply itself lost a phase.", "若设备也停机：供电本身缺相。",
+        ),
+        "phase_current_loss": _row(
+            "meter", Severity.ALARM, "Current of a phase is missing", "失流",
+            "One phase shows no current while the others carry load: about a third of the energy is not counted.",
+            "某相无电流而其他相有负荷：约三分之一电能漏计。",
+            "Secondary circuit of this phase's current transformer: shorted or open? (An open one is dangerous.)",
+            "该相电流互感器二次回路：短接或开路？（开路危险！）",
+            "Is a fuse of the load blown, or is the load single-phase?", "负荷侧熔断器是否熔断，或负荷本为单相？",
+        ),
+        "register_mismatch": _row(
+            "meter", Severity.WARNING, "Counter and power do not agree", "电量与功率不一致",
+            "Over hours the counter and the integral of power differ by more than polling and resolution explain: one "
+            "of both is scaled or decoded wrongly, or stands still.",
+            "数小时内电量与功率积分之差超出采样和分辨率可解释的范围：其中之一倍率、解析错误或停走。",
+            "Transformer ratio: applied to one of both only?", "变比是否只用于其中之一？",
+            "Scaling of power and energy in the meter's profile.", "电表配置文件中功率和电量的倍率。",
+        ),
+    }
+)  # fmt: skip
+"""Kind -> words and default severity. Every kind a detector may say is here."""
