@@ -1,7 +1,7 @@
 """Fetch the real servers that tests talk to, without root and without touching the machine.
 
 On Debian-like systems the packages are downloaded and unpacked (not installed) below `.local/servers` of the
-checkout; shared libraries they miss are looked up among their own dependencies. Only Chromium is installed for real, and
+checkout; shared libraries they miss are looked up among their own dependencies. Only Chromium is really installed, and
 only by root or where sudo asks for no password. What cannot be had is written to `.local/servers/state.json` with the
 reason; tests that need it are skipped and counted aloud. The script itself never fails for a missing server: it exits 0
 and says what is missing.
@@ -197,7 +197,7 @@ def find_chromium() -> str | None:
 
 
 def install_chromium() -> str:
-    """Install Chromium as a real package: the one thing here that changes the machine, so only as root or by sudo -n."""
+    """Install Chromium as a real package: the one thing here that changes the machine, so only as root or sudo -n."""
     if os.geteuid() == 0:
         prefix: list[str] = []
     elif shutil.which("sudo") and run("sudo", "-n", "true", timeout=10).returncode == 0:
