@@ -55,7 +55,7 @@ say "installing the pinned packages for '$kind' into .venv (one to three minutes
 pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input -q "$@"; }
 export PIP_ROOT_USER_ACTION=ignore
 if ! { pip install -c constraints.txt setuptools && pip install -c constraints.txt --no-build-isolation -e ".[$extras]"; }; then
-    die "pip failed (its reason is above). Packages come from the Python package index: is this machine online?"
+    die "pip failed; its reason is above. If it could not reach the package index, this machine is offline."
 fi
 printf '%s\n' "$PWD" >.venv/.meterline-root
 printf '%s\n' "$wanted" >".venv/.meterline-$kind"
