@@ -232,7 +232,8 @@ def _profile_problems(profile: Profile, file: str) -> Iterator[Problem]:
         if point.enabled:
             seen[point.measurand] = index
         for cell in profile.cells_of(point):
-            assert cell.table and cell.type
+            assert cell.table is not None
+            assert cell.type is not None
             words = WORDS[cell.type]
             if words > profile.limits.max_words:
                 yield Problem(

@@ -231,8 +231,15 @@ def load_gateway(path: Path) -> GatewaySettings:
     owners = plant.gateways()
     if file.gateway not in owners:
         raise ConfigError(
-            [Problem(str(path), "gateway", f"no bus of {file.site} belongs to gateway {file.gateway!r}", f"the site names: {', '.join(owners) or 'none'}")]
-        )  # fmt: skip
+            [
+                Problem(
+                    str(path),
+                    "gateway",
+                    f"no bus of {file.site} belongs to gateway {file.gateway!r}",
+                    f"the site names: {', '.join(owners) or 'none'}",
+                )
+            ]
+        )
     return GatewaySettings(file, path.parent, plant)
 
 

@@ -1,0 +1,147 @@
+"""What only the whole of a site file shows: names that lead nowhere, circles, two meters on one address."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from meterline.documents import Lines, PathKey, place_text
+from meterline.errors import Problem
+from meterline.profiles import Profile
+from meterline.site import Bus, Meter, Site, parse_ratio
+
+
+def site_problems(site: Site, profiles: Mapping[str, Profile] | None, file: str, lines: Lines) -> Iterator[Problem]:
+    """Every contradiction inside one site file, and between it and its profiles.
+
+    Parameters
+    ----------
+    profiles
+        Known profiles by name; None if some could not be read (then nothing is said about them here).
+    """
+
+    def at(*path: str | int) -> str:
+        key: PathKey = path
+        return place_text(key, lines.nearest(key))
+
+    users = {user.id for user in site.energy_users}
+    buses = {bus.id: bus for bus in site.buses}
+    meters = {meter.id: meter for meter in site.meters}
+    for group, ids in (
+        ("energy_users", [user.id for user in site.energy_users]),
+        ("buses", [bus.id for bus in site.buses]),
+        ("meters", [meter.id for meter in site.meters]),
+        ("products", [product.id for product in site.products]),
+    ):
+        counts = Counter(ids)
+        for index, name in enumerate(ids):
+            if counts[name] > 1:
+                yield Problem(file, at(group, index, "id"), f"id {name!r} is used twice", "ids are unique")
+    for index, user in enumerate(site.energy_users):
+        if user.parent is not None and user.parent not in users:
+            yield Problem(
+                file, at("energy_users", index, "parent"), f"no energy user {user.parent!r}", _among(user.parent, users)
+            )
+    yield from _loops({u.id: u.parent for u in site.energy_users}, file, at("energy_users"), "parent")
+    yield from _loops({m.id: m.fed_by for m in site.meters}, file, at("meters"), "fed_by")
+    taken: dict[tuple[str, str], str] = {}
+    for index, meter in enumerate(site.meters):
+        if meter.energy_user not in users:
+            yield Problem(
+                file,
+                at("meters", index, "energy_user"),
+                f"no energy user {meter.energy_user!r}",
+                _among(meter.energy_user, users),
+            )
+        if meter.fed_by is not None and meter.fed_by not in meters:
+            yield Problem(
+                file, at("meters", index, "fed_by"), f"no meter {meter.fed_by!r}", _among(meter.fed_by, meters)
+            )
+        if meter.bus not in buses:
+            yield Problem(file, at("meters", index, "bus"), f"no bus {meter.bus!r}", _among(meter.bus, buses))
+        other = taken.setdefault((meter.bus, meter.address), meter.id)
+        if other != meter.id:
+            yield Problem(
+                file, at("meters", index, "address"),
+                f"{meter.id} and {other} both have address {meter.address!r} on bus {meter.bus}",
+                "two meters on one address answer at once: change one, on the meter and here",
+            )  # fmt: skip
+        if profiles is not None:
+            profile = profiles.get(meter.profile)
+            if profile is None:
+                yield Problem(
+                    file,
+                    at("meters", index, "profile"),
+                    f"no profile {meter.profile!r}",
+                    _among(meter.profile, profiles),
+                )
+            elif meter.bus in buses:
+                yield from _meter_problems(
+                    meter, profile, buses[meter.bus], file, lambda *p, i=index: at("meters", i, *p)
+                )
+    ends: dict[tuple[str | None, ...], str] = {}
+    for index, bus in enumerate(site.buses):
+        end = (bus.device,) if bus.kind == "serial" else (bus.host, str(bus.tcp_port))
+        first = ends.setdefault(end, bus.id)
+        if first != bus.id:
+            yield Problem(
+                file,
+                at("buses", index),
+                f"{bus.id} and {first} are the same line",
+                "one line has one entry: put its meters on it",
+            )
+    for index, product in enumerate(site.products):
+        if product.energy_user not in users:
+            yield Problem(
+                file,
+                at("products", index, "energy_user"),
+                f"no energy user {product.energy_user!r}",
+                _among(product.energy_user, users),
+            )
+
+
+def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Callable[..., str]) -> Iterator[Problem]:
+    low = 1 if bus.kind != "modbus-tcp" else 0
+    if not (meter.address.isascii() and meter.address.isdigit() and low <= int(meter.address) <= (247 if low else 255)):
+        yield Problem(
+            file, at("address"), f"{meter.address!r} is no Modbus address on a {bus.kind} line",
+            f"use \"{low}\" to \"{247 if low else 255}\", as set on the meter",
+        )  # fmt: skip
+    if profile.value_reference == "primary" and any(
+        parse_ratio(r.ct) != 1 or parse_ratio(r.vt) != 1 for r in meter.ratios
+    ):
+        yield Problem(
+            file, at("ratios"), f"{profile.profile} already shows primary values; this ratio would count twice",
+            "remove it here and set it in the meter",
+        )  # fmt: skip
+    days = Counter(ratio.valid_from for ratio in meter.ratios if not ratio.correction)
+    for day, count in days.items():
+        if count > 1:
+            yield Problem(
+                file,
+                at("ratios"),
+                f"{count} ratios are valid from {day}",
+                "keep one, or mark the later one correction: true",
+            )
+
+
+def _loops(above: Mapping[str, str | None], file: str, place: str, key: str) -> Iterator[Problem]:
+    done: set[str] = set()
+    for start in above:
+        path: list[str] = []
+        here: str | None = start
+        while here is not None and here not in done and here in above:
+            if here in path:
+                ring = " -> ".join([*path[path.index(here) :], here])
+                yield Problem(file, place, f"{key} runs in a circle: {ring}", "one of them must be the top")
+                break
+            path.append(here)
+            here = above[here]
+        done.update(path)
+
+
+def _among(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names[:12]) or 'none'}"
