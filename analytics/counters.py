@@ -145,10 +145,10 @@ def interval_energies(
         )
     else:
         boundaries = grid(int(track.t_ns[0]), int(track.t_ns[-1]), step_ns or 0)
-    return _spread(track, rules, boundaries)
+    return spread(track, rules, boundaries)
 
 
-def _spread(track: Track, rules: CounterRules, boundaries: IntArray) -> IntervalEnergies:
+def spread(track: Track, rules: CounterRules, boundaries: IntArray) -> IntervalEnergies:
     """Read the account at every boundary and take differences."""
     t, account = track.t_ns, track.account
     count = boundaries.size - 1

@@ -114,7 +114,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "counter_reset": _row(
             "meter", Severity.ALARM, "Counter started again from zero", "电量示值清零",
-            "The counter fell to zero and goes on from there. What was used since the last reading before is not known.",
+            "The counter fell to zero and goes on from there. What was used since the last reading is not known.",
             "电量示值归零后继续累计。归零前最后一次读数之后的用电量未知。",
             "Was the meter exchanged or reset? Enter the exchange with both readings.",
             "是否换表或清零？请录入换表记录及新旧表底数。",

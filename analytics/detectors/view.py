@@ -1,0 +1,219 @@
+"""What a detector looks at: what is known about a meter, a window of its readings, and both prepared once for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from analytics.counter_track import CounterRules, Track, follow_track, rate_of_power
+from analytics.counters import QUARTER_NS, IntervalEnergies, spread
+from analytics.series import SECOND_NS, BoolArray, CounterSeries, FloatArray, IntArray, Series, Span, grid, is_no_value
+
+PHASES = ("l1", "l2", "l3")
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a meter normally does, learnt from weeks of its history by `analytics.detectors.learning.learn`.
+
+    Attributes
+    ----------
+    idle_kw, idle_spread_kw : float or None
+        Level of the quiet nights and its robust standard deviation from night to night. [kW]
+    work_kw : float or None
+        Median in working time. [kW]
+    floor_kw : float or None
+        Below this the power was in less than 1 in 1000 samples. [kW]
+    peak_kw : float or None
+        Above this the power was in less than 1 in 1000 samples. [kW]
+    current_share : tuple of 3 floats or None
+        Median share of each phase in the sum of the currents, under load.
+    """
+
+    idle_kw: float | None = None
+    idle_spread_kw: float | None = None
+    work_kw: float | None = None
+    floor_kw: float | None = None
+    peak_kw: float | None = None
+    current_share: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterContext:
+    """What is known about a meter besides its readings. Everything primary side, canonical units.
+
+    Attributes
+    ----------
+    meter : str
+        Id.
+    poll_ns : int
+        Time between two polls of the fast measurands. [ns]
+    rated_kw : float or None
+        Largest power (or flow, in the unit of `power_name`) the connection can carry. [kW]
+    nominal_v : float or None
+        Phase voltage that belongs here. [V]
+    idle_kw : float or None
+        Declared as normal outside working time. [kW]
+    wraps_at_micro : int or None
+        Modulus of the counter. [1e-6 unit]
+    counter_resolution_micro : int
+        Last digit of the counter. [1e-6 unit]
+    power_resolution_kw : float
+        Last digit of the power; 0 if unknown. [kW]
+    may_run_backwards : bool
+        Own generation behind this meter, or a net counter.
+    counter_name, power_name : str
+        The measurands the account is kept with and the momentary use is shown by.
+    learnt : Learnt or None
+    """
+
+    meter: str
+    poll_ns: int
+    rated_kw: float | None = None
+    nominal_v: float | None = None
+    idle_kw: float | None = None
+    wraps_at_micro: int | None = None
+    counter_resolution_micro: int = 1
+    power_resolution_kw: float = 0.0
+    may_run_backwards: bool = False
+    counter_name: str = "energy.active.import"
+    power_name: str = "power.active.total"
+    learnt: Learnt | None = None
+
+    def counter_rules(self) -> CounterRules:
+        """How the counter of this meter is judged: believed up to 1.5 times the rating."""
+        return CounterRules(
+            max_gap_ns=max(5 * self.poll_ns, 60 * SECOND_NS),
+            max_rate=None if self.rated_kw is None else rate_of_power(1.5 * self.rated_kw),
+            wraps_at=self.wraps_at_micro,
+            resolution=self.counter_resolution_micro,
+            may_run_backwards=self.may_run_backwards,
+        )
+
+
+@dataclass(frozen=True)
+class MeterWindow:
+    """A trailing window of a meter's readings, as the store has them.
+
+    Attributes
+    ----------
+    start_ns, now_ns : int
+        The window is ``[start_ns, now_ns)``; `now_ns` is the clock of the caller. [ns]
+    gauges : mapping of measurand to Series
+    counters : mapping of measurand to CounterSeries
+    silent : tuple of Span
+        Spans recorded as missing at the gateway (a meter that did not answer); one that lasts ends at `now_ns`.
+    off_hours : tuple of Span
+        Time outside the shifts, from the plant's calendar; empty where the plant never stops.
+    """
+
+    start_ns: int
+    now_ns: int
+    gauges: Mapping[str, Series] = field(default_factory=dict)
+    counters: Mapping[str, CounterSeries] = field(default_factory=dict)
+    silent: tuple[Span, ...] = ()
+    off_hours: tuple[Span, ...] = ()
+
+
+class View:
+    """A meter's context and window, with what several detectors need worked out once and only when asked for.
+
+    Gauges are laid on the common grid of polls (slot k is ``start + k * poll``), so that what was read in one poll
+    stands in one column although its answers came milliseconds apart; NaN where there is no value.
+    """
+
+    def __init__(self, context: MeterContext, window: MeterWindow) -> None:
+        self.context = context
+        self.window = window
+
+    @cached_property
+    def slot_ns(self) -> IntArray:
+        """(n,) int64: the start of each poll slot of the window. [ns]"""
+        poll = self.context.poll_ns
+        return np.arange(self.window.start_ns // poll, -(-self.window.now_ns // poll), dtype=np.int64) * poll
+
+    def gauge(self, name: str) -> FloatArray | None:
+        """(n,) float64 on the slots, or None if this measurand has no value in the window."""
+        series = self.window.gauges.get(name)
+        if series is None or not self.slot_ns.size:
+            return None
+        known = series.between(self.window.start_ns, self.window.now_ns).known()
+        if not len(known):
+            return None
+        values = np.full(self.slot_ns.size, np.nan)
+        values[(known.t_ns - self.slot_ns[0]) // self.context.poll_ns] = known.value
+        return values
+
+    @cached_property
+    def power(self) -> FloatArray | None:
+        """(n,) float64 on the slots. [kW]"""
+        return self.gauge(self.context.power_name)
+
+    @cached_property
+    def voltages(self) -> FloatArray | None:
+        """(3, n) float64, phase to neutral, or None unless all three are there. [V]"""
+        return self._three("voltage.{}n")
+
+    @cached_property
+    def currents(self) -> FloatArray | None:
+        """(3, n) float64, or None unless all three are there. [A]"""
+        return self._three("current.{}")
+
+    def _three(self, pattern: str) -> FloatArray | None:
+        rows = [self.gauge(pattern.format(phase)) for phase in PHASES]
+        found = [row for row in rows if row is not None]
+        return np.stack(found) if len(found) == 3 else None
+
+    @cached_property
+    def track(self) -> Track | None:
+        """The believed readings of the account's counter; None if there is no counter."""
+        counter = self.window.counters.get(self.context.counter_name)
+        return follow_track(counter, self.context.counter_rules()) if counter is not None and len(counter) else None
+
+    @cached_property
+    def quarters(self) -> IntervalEnergies | None:
+        """Energies of the quarter-hours that enclose the counter's readings; None for fewer than two readings."""
+        track = self.track
+        if track is None or track.t_ns.size < 2:
+            return None
+        boundaries = grid(int(track.t_ns[0]), int(track.t_ns[-1]), QUARTER_NS)
+        return spread(track, self.context.counter_rules(), boundaries)
+
+    @cached_property
+    def display(self) -> FloatArray | None:
+        """(n,) float64 on the slots: what the counter showed, as it came; None if there is no counter. [kWh]"""
+        counter = self.window.counters.get(self.context.counter_name)
+        if counter is None or not self.slot_ns.size:
+            return None
+        inside = (counter.t_ns >= self.slot_ns[0]) & (counter.t_ns < self.window.now_ns) & ~is_no_value(counter.quality)
+        if not bool(inside.any()):
+            return None
+        shown = np.full(self.slot_ns.size, np.nan)
+        shown[(counter.t_ns[inside] - self.slot_ns[0]) // self.context.poll_ns] = counter.micro[inside] / 1e6
+        return shown
+
+    def displayed_kwh(self, a: int, b: int) -> float | None:
+        """How far the display itself moved over the slots ``[a, b)``; None if unknown. [kWh]"""
+        if self.display is None:
+            return None
+        shown = self.display[a:b]
+        shown = shown[np.isfinite(shown)]
+        return float(shown[-1] - shown[0]) if shown.size >= 2 else None
+
+    def counted_kwh(self, start_ns: int, end_ns: int) -> float | None:
+        """What the counter counted between two instants, None unless between believed readings. [kWh]"""
+        track = self.track
+        if track is None or track.t_ns.size < 2 or start_ns < track.t_ns[0] or end_ns > track.t_ns[-1]:
+            return None
+        account = np.interp([start_ns, end_ns], track.t_ns, track.account)
+        return float(account[1] - account[0]) / 1e6
+
+    def in_spans(self, spans: tuple[Span, ...]) -> BoolArray:
+        """(n,) bool: the slots that start inside one of the spans."""
+        inside = np.zeros(self.slot_ns.size, bool)
+        for span in spans:
+            inside |= (self.slot_ns >= span.start_ns) & (self.slot_ns < span.end_ns)
+        return inside
