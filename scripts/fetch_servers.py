@@ -159,7 +159,7 @@ def missing_libraries(program: Path) -> list[str]:
 
 
 def last_line(text: str) -> str:
-    """Say why, in one line: the one that names the failed connection if there is one, else the last that says anything."""
+    """Say why, in one line: the one that names a failed connection if there is one, else the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"Could not|Temporary failure|Unable to connect|timed out", line)]
     return (telling or lines or ["no reason given"])[-1][-160:]
