@@ -54,12 +54,13 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Lines]:
     if len(text.encode()) > MAX_BYTES:
         raise ConfigError([Problem(file, "", f"larger than {MAX_BYTES // 1_000_000} MB", "split the file")])
     lines, problems = Lines(), list[Problem]()
-    loader = yaml.SafeLoader(text)
+    loader: yaml.SafeLoader | None = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             raise ConfigError([Problem(file, "", "the file is empty", "see the examples in config/")])
-        _walk(node, (), lines, problems, file)
+        _walk(node, (), lines, problems, file, set())
         if problems:
             raise ConfigError(problems)
         return loader.construct_document(node), lines
@@ -74,14 +75,16 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Lines]:
             [Problem(file, "", f"not valid YAML: {error}", "check the file's encoding (UTF-8)")]
         ) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
-def _walk(node: yaml.Node, path: PathKey, lines: Lines, problems: list[Problem], file: str) -> None:
+def _walk(node: yaml.Node, path: PathKey, lines: Lines, problems: list[Problem], file: str, visited: set[int]) -> None:
     line = node.start_mark.line + 1
-    if path in lines.of:  # the same node object reached twice: an alias
+    if id(node) in visited:  # the same node reached twice: an alias
         problems.append(Problem(file, place_text(path, line), "YAML aliases are not used here", "write it out"))
         return
+    visited.add(id(node))
     lines.of[path] = line
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
@@ -93,11 +96,11 @@ def _walk(node: yaml.Node, path: PathKey, lines: Lines, problems: list[Problem],
                 problems.append(Problem(file, where, f"{key!r} stands twice (first in line {seen[key]})", "keep one"))
                 continue
             seen[key] = here
-            _walk(value_node, (*path, key), lines, problems, file)
+            _walk(value_node, (*path, key), lines, problems, file, visited)
             lines.of[(*path, key)] = here
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            _walk(item, (*path, index), lines, problems, file)
+            _walk(item, (*path, index), lines, problems, file, visited)
 
 
 def place_text(path: Sequence[str | int], line: int | None = None) -> str:
@@ -140,12 +143,15 @@ def validate(data: Any, model: type[M], file: str, lines: Lines | None = None) -
         raise ConfigError([_problem(detail, model, file, lines) for detail in error.errors()]) from error
 
 
+_NOUNS: dict[type, str] = {list: "a list", dict: "a group of keys"}
+
+
 def _problem(detail: ErrorDetails, model: type[BaseModel], file: str, lines: Lines | None) -> Problem:
     path = _clean(detail["loc"])
     place = place_text(path, lines.nearest(path) if lines else None)
     kind, given = detail["type"], detail.get("input")
     context = detail.get("ctx") or {}
-    shown = repr(given) if isinstance(given, str | int | float | bool | None) else f"a {type(given).__name__}"
+    shown = repr(given) if isinstance(given, str | int | float | bool | None) else _NOUNS.get(type(given), "something")
     if kind == "extra_forbidden":
         key = str(path[-1])
         close = difflib.get_close_matches(key, _keys(model, path[:-1]), n=1, cutoff=0.5)
@@ -171,6 +177,8 @@ def _problem(detail: ErrorDetails, model: type[BaseModel], file: str, lines: Lin
         text = str(context.get("error", detail["msg"]))
         problem, _, hint = text.partition("; ")
         return Problem(file, place, problem, hint)
+    if kind == "model_type" or kind == "dict_type":
+        return Problem(file, place, f"'key: value' lines are needed here, not {shown}", "see the examples in config/")
     if kind == "string_pattern_mismatch":
         return Problem(file, place, f"{shown} may not be used here", f"allowed: {context.get('pattern')}")
     return Problem(file, place, f"{detail['msg'][0].lower()}{detail['msg'][1:]} (given: {shown})")

@@ -1,0 +1,39 @@
+"""Plant time is shared, scaled and never read from anywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from meterline.clock import NS, ManualClock, ScaledClock, SystemClock
+
+
+def test_a_scaled_clock_survives_the_way_to_another_process() -> None:
+    clock = ScaledClock.starting_at(1_700_000_000 * NS, 240)
+    assert ScaledClock.parse(str(clock)) == clock
+    assert clock.simulated
+
+
+def test_a_scaled_clock_runs_by_its_factor() -> None:
+    clock = ScaledClock(origin_ns=0, anchor_ns=time.monotonic_ns() - NS, factor=240)
+    assert clock.now_ns() >= 240 * NS
+
+
+def test_a_clock_cannot_stand_or_run_back() -> None:
+    with pytest.raises(ValueError, match="cannot run"):
+        ScaledClock.starting_at(0, 0)
+
+
+def test_waiting_on_a_manual_clock_moves_it() -> None:
+    clock = ManualClock(5)
+    asyncio.run(clock.sleep_until(9 * NS))
+    assert clock.now_ns() == 9 * NS
+    asyncio.run(clock.sleep_until(1 * NS))
+    assert clock.now_ns() == 9 * NS
+
+
+def test_waiting_for_the_past_returns_at_once() -> None:
+    asyncio.run(SystemClock().sleep_until(0))
+    asyncio.run(ScaledClock.starting_at(10 * NS, 1000).sleep_until(0))
