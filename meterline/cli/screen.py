@@ -35,7 +35,8 @@ class Screen:
         for stream in (sys.stdout, sys.stderr):  # a Windows console or a pipe may not speak UTF-8
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")
-        self.out = Console(highlight=False, soft_wrap=True, markup=False)
+        wide = None if sys.stdout.isatty() else 160  # a pipe has no width to keep to
+        self.out = Console(highlight=False, soft_wrap=True, markup=False, width=wide)
         self.err = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
     def say(self, key: str, style: str | None = None, **values: object) -> None:

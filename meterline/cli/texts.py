@@ -1,0 +1,114 @@
+"""What the command line says, in English and in Simplified Chinese; the only place of its sentences."""
+
+from __future__ import annotations
+
+import locale
+import os
+import re
+from typing import Literal
+
+Lang = Literal["en", "zh"]
+
+TEXTS: dict[str, tuple[str, str]] = {
+    # key: (English, 简体中文)
+    "problems": (
+        "{count} problem(s) in {files} file(s). Nothing was started or changed.",
+        "{files} 个文件中共 {count} 处问题。未启动也未修改任何内容。",
+    ),
+    "interrupted": ("Interrupted.", "已中断。"),
+    # --- check
+    "check.nothing_here": (
+        "No site.yaml, gateway.yaml or headend.yaml in {folder}: checking the shipped examples instead.",
+        "{folder} 中没有 site.yaml、gateway.yaml 或 headend.yaml：改为检查随附示例。",
+    ),
+    "check.fine": ("All fine: {files} file(s), {profiles} meter profile(s).", "全部正确：{files} 个文件，{profiles} 个仪表档案。"),
+    "check.site": (
+        "{file}: site {name}: {users} energy user(s), {buses} bus(es), {meters} meter(s), {points} points",
+        "{file}：站点 {name}：用能单位 {users} 个，总线 {buses} 条，仪表 {meters} 块，测点 {points} 个",
+    ),
+    "check.gateway": (
+        "{file}: gateway {name}: {buses} bus(es), {meters} meter(s), broker {broker}",
+        "{file}：网关 {name}：总线 {buses} 条，仪表 {meters} 块，消息代理 {broker}",
+    ),
+    "check.headend": (
+        "{file}: head-end: {gateways} gateway(s), {meters} meter(s), broker {broker}, {recipients} recipient(s) of alarms",
+        "{file}：主站：网关 {gateways} 个，仪表 {meters} 块，消息代理 {broker}，告警收件人 {recipients} 个",
+    ),
+    # --- heads of tables
+    "head.bus": ("bus", "总线"),
+    "head.line": ("line", "线路"),
+    "head.meters": ("meters", "仪表"),
+    "head.meter": ("meter", "仪表"),
+    "head.points": ("points", "测点"),
+    "head.requests": ("requests a cycle", "每轮请求数"),
+    "head.measurand": ("measurand", "被测量"),
+    "head.name": ("name", "名称"),
+    "head.value": ("value", "数值"),
+    "head.unit": ("unit", "单位"),
+    "head.quality": ("quality", "质量"),
+    "head.took": ("answer after", "应答时间"),
+}  # fmt: skip
+
+
+def text(key: str, lang: str, **values: object) -> str:
+    """The sentence of a key in a language, with its values."""
+    return TEXTS[key][lang == "zh"].format(**values)
+
+
+def language(wish: str | None = None) -> Lang:
+    """What the person reads: the option, then ``METERLINE_LANG``, then the system's own language."""
+    for value in (wish, os.environ.get("METERLINE_LANG")):
+        if value:
+            return "zh" if value.lower().startswith(("zh", "chinese")) else "en"
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        if value := os.environ.get(name):
+            return "zh" if value.lower().startswith("zh") else "en"
+    system = locale.getlocale()[0] or ""  # Windows says "Chinese (Simplified)_China"
+    return "zh" if system.lower().startswith(("zh", "chinese")) else "en"
+
+
+# Problems are worded where they are found (the kernel, pydantic) in English; these are the ones an electrician meets.
+_PROBLEMS_ZH: tuple[tuple[str, str], ...] = (
+    (r"there is no such file", "没有这个文件"),
+    (r"check the path", "请检查路径"),
+    (r"is a folder", "这是文件夹"),
+    (r"is not UTF-8 text", "不是 UTF-8 文本"),
+    (r"save it as UTF-8", "请另存为 UTF-8"),
+    (r"the file is empty", "文件为空"),
+    (r"not valid YAML: (?P<why>.+)", "YAML 格式错误：{why}"),
+    (r"check indentation, quotes and colons here", "请检查此处的缩进、引号和冒号"),
+    (r"unknown key '(?P<key>.+)'", "未知的键 '{key}'"),
+    (r"did you mean '(?P<name>.+)'\?", "是否应为 '{name}'？"),
+    (r"'(?P<key>.+)' is missing", "缺少 '{key}'"),
+    (r"add (?P<key>\S+):", "请添加 {key}:"),
+    (r"(?P<n>.+) was read as a number, so its digits may not be the ones written", "{n} 被读成了数字，可能已不是所写的数字"),
+    (r"put it in quotes, for example (?P<x>.+)", "请加引号，例如 {x}"),
+    (r"put it in quotes", "请加引号"),
+    (r"(?P<x>.+) is not one of (?P<names>.+)", "{x} 不在可选项中：{names}"),
+    (r"unknown measurand '(?P<x>.+)'", "未知的被测量 '{x}'"),
+    (r"unknown unit '(?P<x>.+)'", "未知的单位 '{x}'"),
+    (r"(?P<a>\S+) and (?P<b>\S+) both have address (?P<x>\S+) on bus (?P<bus>\S+)", "{a} 与 {b} 在总线 {bus} 上地址同为 {x}"),
+    (r"two meters on one address answer at once: change one, on the meter and here", "同一地址的两块表会同时应答：请更改其中一块（表上和此处）"),
+    (r"no energy user '(?P<x>.+)'", "没有用能单位 '{x}'"),
+    (r"no bus '(?P<x>.+)'", "没有总线 '{x}'"),
+    (r"no meter '(?P<x>.+)'", "没有仪表 '{x}'"),
+    (r"no profile '(?P<x>.+)'", "没有仪表档案 '{x}'"),
+    (r"there are: (?P<names>.+)", "现有：{names}"),
+    (r"id '(?P<x>.+)' is used twice", "编号 '{x}' 重复"),
+    (r"ids are unique", "编号必须唯一"),
+    (r"(?P<x>\S+) is no Modbus address on a (?P<kind>\S+) line", "{x} 不是 {kind} 线路上的 Modbus 地址"),
+    (r'use "(?P<low>\d+)" to "(?P<high>\d+)", as set on the meter', "请用 \"{low}\" 到 \"{high}\"，与表上设置一致"),
+    (r"(?P<key>\S+) runs in a circle: (?P<ring>.+)", "{key} 形成环路：{ring}"),
+    (r"(?P<a>\S+) and (?P<b>\S+) are the same line", "{a} 与 {b} 是同一条线路"),
+    (r"one line has one entry: put its meters on it", "一条线路只写一次：请把仪表都挂在它上面"),
+    (r"there are recipients but no mail server", "有收件人但没有邮件服务器"),
+)  # fmt: skip
+
+
+def problem_text(sentence: str, lang: str) -> str:
+    """A problem's sentence in the person's language; as it is where there is no translation."""
+    if lang == "zh":
+        for pattern, chinese in _PROBLEMS_ZH:
+            if found := re.fullmatch(pattern, sentence):
+                return chinese.format(**found.groupdict())
+    return sentence
