@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
-_CHECKOUT = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped(folder: str) -> Path:
     """The shipped ``config`` or ``dashboards`` folder.
 
-    In a wheel these folders are mapped to data packages (``meterline.shipped_config``), which an editable install
-    does not show; there the checkout itself is next to us.
+    In a wheel these folders are data packages without a module (``meterline/shipped_config``), which neither an
+    editable install shows nor ``importlib.resources`` names as one path; in a checkout they lie beside the package.
 
     Raises
     ------
     FileNotFoundError
         The installation is incomplete; reinstall it.
     """
-    try:
-        mapped = Path(str(files(f"meterline.shipped_{folder}")))
-    except ModuleNotFoundError:
-        mapped = _CHECKOUT / folder
-    if not mapped.is_dir():
-        raise FileNotFoundError(f"the shipped folder {folder!r} is missing: reinstall meterline")
-    return mapped
+    for place in (_PACKAGE / f"shipped_{folder}", _PACKAGE.parent / folder):
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"the shipped folder {folder!r} is missing: reinstall meterline")
 
 
 def profiles_dir() -> Path:

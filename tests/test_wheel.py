@@ -110,16 +110,22 @@ def test_installed_code_is_the_wheel_not_the_checkout(installed: Installed, tmp_
     assert all(Path(place).is_relative_to(installed.site) for place in done.stdout.split())
 
 
-def test_command_tells_its_version(installed: Installed, tmp_path: Path) -> None:
+def test_wheel_and_checkout_are_the_same_software(installed: Installed, tmp_path: Path) -> None:
+    """The identification is a digest over the code that measures and counts: packaging must not change a byte of it."""
     done = installed.run("meterline", "--version", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "0.1.0" in done.stdout
+    assert done.stdout.startswith("meterline 0.1.0 (")
+    here = subprocess.run(
+        [Path(sys.executable).parent / "meterline", "--version"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == here.stdout
 
 
-def test_shipped_demo_site_passes_check_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
-    site = installed.site / "meterline" / "shipped_config" / "demo" / "site.yaml"
-    assert site.exists()
-    done = installed.run("meterline", "check", str(site), "--json", cwd=tmp_path)
+def test_shipped_sites_and_profiles_pass_check_in_an_empty_folder(installed: Installed, tmp_path: Path) -> None:
+    done = installed.run("meterline", "check", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert isinstance(json.loads(done.stdout), dict)
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert report["profiles"] == len(list((ROOT / "config" / "profiles").glob("*.yaml")))
+    assert sum(site["meters"] for site in report["sites"]) > 0
     assert list(tmp_path.iterdir()) == [], "check writes nothing"
