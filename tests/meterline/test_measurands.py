@@ -88,3 +88,9 @@ def test_a_typo_finds_its_neighbour() -> None:
 def test_conversions_are_powers_of_ten(unit: str, exponent: int) -> None:
     assert shift_to_canonical(unit) == exponent
     assert set(EXPONENT) <= set(CANONICAL)
+
+
+def test_the_page_of_words_holds_the_list_as_it_is() -> None:
+    from scripts.nomenclature import PAGE, page_with, table
+
+    assert PAGE.read_text(encoding="utf-8") == page_with(table()), "run: python -m scripts.nomenclature --write"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from meterline.errors import ConfigError
 from meterline.measurands import Carrier
@@ -39,7 +39,7 @@ def site() -> dict[str, Any]:
 
 def load(tmp_path: Path, document: dict[str, Any]) -> Plant:
     path = tmp_path / "site.yaml"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    path.write_text(json.dumps(document), encoding="utf-8")
     return load_plant(path, profiles_dir())
 
 
