@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 class Installed:
     """A fresh virtual environment that holds the wheel and, by a .pth file, the checkout's third-party packages."""
 
+    source: Path  # what the wheel was built from
     wheel: Path
     bin: Path
     site: Path
@@ -77,7 +78,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], work)
     # A line in a .pth file adds a folder but not that folder's own .pth files: the editable checkout stays invisible.
     (site / "third_party.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    return Installed(wheel, scripts, site)
+    return Installed(source, wheel, scripts, site)
 
 
 def test_wheel_holds_our_packages_their_data_and_nothing_else(installed: Installed) -> None:
@@ -86,15 +87,17 @@ def test_wheel_holds_our_packages_their_data_and_nothing_else(installed: Install
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"meterline", "collector", "gateway_firmware_py", "headend", "analytics"}
     for folder, package in (("config", "shipped_config"), ("dashboards", "shipped_dashboards")):
-        files = [f.relative_to(ROOT / folder) for f in (ROOT / folder).rglob("*") if f.is_file()]
+        files = [
+            f.relative_to(installed.source / folder) for f in (installed.source / folder).rglob("*") if f.is_file()
+        ]
         missing = {f.as_posix() for f in files if "__pycache__" not in f.parts and f.suffix != ".py"} - {
             name.removeprefix(f"meterline/{package}/") for name in names
         }
         assert missing == set(), f"{folder}/ does not travel whole"
     for package in ("meterline", "collector", "gateway_firmware_py", "headend", "analytics"):
         ours = {
-            f.relative_to(ROOT).as_posix()
-            for f in (ROOT / package).rglob("*")
+            f.relative_to(installed.source).as_posix()
+            for f in (installed.source / package).rglob("*")
             if f.is_file() and "__pycache__" not in f.parts
         }
         assert ours - names == set()
@@ -115,8 +118,9 @@ def test_wheel_and_checkout_are_the_same_software(installed: Installed, tmp_path
     done = installed.run("meterline", "--version", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("meterline 0.1.0 (")
+    tell = "from meterline.software import software_id; print(software_id())"
     here = subprocess.run(
-        [Path(sys.executable).parent / "meterline", "--version"], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", tell], capture_output=True, text=True, timeout=60, cwd=installed.source, check=True
     )
     assert done.stdout == here.stdout
 
@@ -126,6 +130,6 @@ def test_shipped_sites_and_profiles_pass_check_in_an_empty_folder(installed: Ins
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert report["ok"] is True
-    assert report["profiles"] == len(list((ROOT / "config" / "profiles").glob("*.yaml")))
+    assert report["profiles"] == len(list((installed.source / "config" / "profiles").glob("*.yaml")))
     assert sum(site["meters"] for site in report["sites"]) > 0
     assert list(tmp_path.iterdir()) == [], "check writes nothing"
