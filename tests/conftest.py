@@ -15,6 +15,7 @@ from tests.servers.programs import NEEDS, SKIP_WORD, why_missing
 pytest_plugins = [
     "tests.servers.broker",
     "tests.servers.browser",
+    "tests.servers.flaky_link",
     "tests.servers.influx_server",
     "tests.servers.modbus",
     "tests.servers.serial_lines",
