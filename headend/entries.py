@@ -141,7 +141,8 @@ CREATE TABLE IF NOT EXISTS book (
     kind TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, meters TEXT NOT NULL,
     condition TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER, since_ns INTEGER NOT NULL,
     last_seen_ns INTEGER NOT NULL, opened_ns INTEGER NOT NULL, severity TEXT NOT NULL, confidence REAL NOT NULL,
-    evidence TEXT NOT NULL, energy_kwh REAL, times INTEGER NOT NULL, cause INTEGER REFERENCES book(id), stale INTEGER NOT NULL,
+    evidence TEXT NOT NULL, energy_kwh REAL, times INTEGER NOT NULL, cause INTEGER REFERENCES book(id),
+    stale INTEGER NOT NULL,
     acknowledged_by TEXT NOT NULL, acknowledged_why TEXT NOT NULL, acknowledged_ns INTEGER, shelved_until_ns INTEGER
 );
 CREATE INDEX IF NOT EXISTS book_subject ON book(kind, scope, subject, start_ns);
@@ -156,8 +157,8 @@ CREATE INDEX IF NOT EXISTS book_events_entry ON book_events(entry, id);
 
 _COLUMNS = (
     "kind", "scope", "subject", "meters", "condition", "start_ns", "end_ns", "since_ns", "last_seen_ns", "opened_ns",
-    "severity", "confidence", "evidence", "energy_kwh", "times", "cause", "stale", "acknowledged_by", "acknowledged_why",
-    "acknowledged_ns", "shelved_until_ns",
+    "severity", "confidence", "evidence", "energy_kwh", "times", "cause", "stale", "acknowledged_by",
+    "acknowledged_why", "acknowledged_ns", "shelved_until_ns",
 )  # fmt: skip
 SELECT = f"SELECT id, {', '.join(_COLUMNS)} FROM book"
 STATE = """CASE

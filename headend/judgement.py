@@ -123,7 +123,7 @@ class Pass:
                 finding.start_ns,
                 join,
                 finding.end_ns,
-            )  # fmt: skip
+            )
         )
 
     def _same(self, claim: Claim) -> Entry | None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.headend.small_plant import HOUR, MINUTE, T0, small_plant
 
 from analytics.findings import Finding, Severity
 from headend.causes import Scope, claims_of
 from headend.entries import STATE, Condition, State
 from headend.findings import Delays, FindingsBook, Looked, NoSuchFinding
+from tests.headend.small_plant import HOUR, MINUTE, T0, small_plant
 
 PLANT = small_plant()
 POLL = MINUTE
@@ -232,10 +232,13 @@ def test_a_pass_that_fails_leaves_nothing_behind(book: FindingsBook) -> None:
         def __getitem__(self, key: str) -> Looked:
             raise RuntimeError("power cut")
 
+    told(book, (T0 + MINUTE, [finding("stuck", "m-c1", T0)], all_good(T0 + MINUTE)))
+    before = book.entries(now_ns=T0 + HOUR, states=set(State))
+    new = [finding("stuck", "m-p1", T0 + MINUTE)]
     with pytest.raises(RuntimeError):
-        book.observe([finding("stuck", "m-p1", T0)], Broken(all_good(T0)), T0 + MINUTE)
-        book.observe([], Broken(all_good(T0)), T0 + HOUR)
-    assert all(entry.end_ns is None for entry in book.entries(now_ns=T0 + HOUR))
+        book.observe(new, Broken(all_good(T0 + HOUR)), T0 + HOUR)
+    assert book.entries(now_ns=T0 + HOUR, states=set(State)) == before
+    assert told(book, (T0 + HOUR, new, all_good(T0 + HOUR))) == ["returned:m-c1", "opened:m-p1"]
 
 
 def test_state_in_sql_and_in_python_agree(book: FindingsBook) -> None:
