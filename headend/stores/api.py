@@ -6,15 +6,21 @@ ratios, intervals or findings: those are derived, revisioned and kept in the cat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headend.ledger import Link
 from meterline.readings import MissingSpan, Reading
-from meterline.wire import Batch, Ranges
+from meterline.wire import Batch, LostRange, Ranges
+
+Key = tuple[str, str, int]
+"""``(gateway, epoch, seq)``: what a batch is known by."""
+Cursor = Mapping[str, int]
+"""How far a consumer has come in the order of commits, per part of the store (a day's file); empty: nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +50,35 @@ class Block:
     batch: Batch
     received_ns: int
 
+    @property
+    def key(self) -> Key:
+        """What the batch is known by."""
+        return self.batch.gateway, self.batch.epoch, self.batch.seq
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an append changed: keys ``(gateway, epoch, seq)`` that were new; the others were there already."""
+    """What an append changed.
 
-    new: tuple[tuple[str, str, int], ...]
+    Attributes
+    ----------
+    new
+        Keys that were not there; the others were there already, byte for byte.
+    readings
+        Numbers in the new batches.
+    conflicts
+        Keys under which *other* bytes are stored: a sequence number used twice. What is stored stays; the newcomer was
+        not kept and belongs into quarantine.
+    """
+
+    new: tuple[Key, ...]
     readings: int
+    conflicts: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RawSeries:
-    """Displayed values of one measurand of one meter, in order of slot.
+    """Displayed values of one measurand of one meter, strictly ascending by slot.
 
     Attributes
     ----------
@@ -64,7 +87,7 @@ class RawSeries:
     value : (n,) float64
         In the canonical unit; NaN where there is none.
     micro : (n,) int64
-        The same as whole millionths of the unit, exactly (for counters); 0 where there is none.
+        Counters only: the same as whole millionths of the unit, exactly; 0 where there is none, and for other kinds.
     quality : (n,) int32
         `meterline.readings.Quality` bits.
     """
@@ -75,29 +98,48 @@ class RawSeries:
     micro: NDArray[np.int64]
     quality: NDArray[np.int32]
 
+    def __len__(self) -> int:
+        return int(self.slot_ns.size)
 
-class Store(Protocol):
-    """Where readings live for good.
+    @classmethod
+    def empty(cls) -> RawSeries:
+        """No reading at all."""
+        none = np.zeros(0, np.int64)
+        return cls(none, none, np.zeros(0), none, np.zeros(0, np.int32))
 
-    A raw value is the same value if gateway, epoch, sequence and index agree: appending its block again changes
-    nothing, so the uplink may replay at will. Each implementation states its commit point in its docstring; when
-    `append` returns, the blocks have reached it.
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How much is stored.
+
+    Attributes
+    ----------
+    last_slot_ns
+        Newest slot of any poll, UTC; None while empty. [ns]
     """
 
-    def append(self, blocks: Sequence[Block]) -> Receipt:
-        """Keep all of the blocks or none.
+    batches: int
+    readings: int
+    last_slot_ns: int | None
 
-        Raises
-        ------
-        StoreUnavailable
-            Nothing was kept; the same call may work later.
-        StoreRejected
-            Rows that will never be taken, by name; the others were kept.
-        """
-        ...
+
+class StoreReader(Protocol):
+    """The reading half: any number of threads and processes at once, beside the one that writes."""
 
     def received(self, gateway: str) -> Mapping[str, Ranges]:
         """Per epoch, the sequence numbers that are stored or recorded as lost."""
+        ...
+
+    def gateways(self) -> tuple[str, ...]:
+        """Every gateway something is stored of, sorted."""
+        ...
+
+    def lost(self, gateway: str) -> tuple[LostRange, ...]:
+        """What the gateway said will never come, with the reasons, by epoch and number."""
+        ...
+
+    def links(self, gateway: str, epoch: str, after: int, most: int) -> list[Link]:
+        """Places in the chain with numbers above `after`, ascending, at most so many."""
         ...
 
     def evidence(self, gateway: str, epoch: str, seq: int) -> bytes | None:
@@ -107,19 +149,59 @@ class Store(Protocol):
     def series(self, meter: str, measurand: str, span: Span) -> RawSeries:
         """What is known inside the half-open span, by slot; empty for an unknown meter, never an error.
 
-        Where two raw values claim one slot (a clock gone back) the one read last counts, then the higher
-        ``(epoch order of arrival, seq, index)``; both stay stored.
+        Where several raw values claim one slot (a clock gone back) one counts, the same in whatever order they came:
+        one with a number before one without, then the one read last, formed last (`Batch.at_ns`), with the higher
+        ``(epoch, seq, index)``. All stay stored.
         """
         ...
 
+    def columns(self, meter: str, span: Span) -> Mapping[str, RawSeries]:
+        """`series` of every measurand the meter has readings of in the span, in one pass."""
+        ...
+
     def missing(self, meter: str, span: Span) -> tuple[MissingSpan, ...]:
-        """Recorded silences that touch the span, in order of start."""
+        """Recorded silences that touch the span, in order of start; one that lasts has no end."""
         ...
 
     def latest(self) -> Mapping[tuple[str, str], Reading]:
         """Newest reading of every meter and measurand, by slot."""
         ...
 
+    def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, int]]:
+        """What was committed after `since`: the cursor to go on from, and per meter the earliest slot touched. [ns]
+
+        The cursor follows the order of commits, not of time: late data shows up here like any other.
+        """
+        ...
+
+    def messages(self, since: Cursor, most: int) -> Iterator[tuple[Cursor, bytes]]:
+        """Batches in the order of their commits, at most so many, each with the cursor after it."""
+        ...
+
+    def totals(self) -> Totals:
+        """How much is stored."""
+        ...
+
     def close(self) -> None:
         """Let go of files and connections; appended data is safe without it."""
+        ...
+
+
+class Store(StoreReader, Protocol):
+    """Where readings live for good.
+
+    A raw value is the same value if gateway, epoch, sequence and index agree: appending its block again changes
+    nothing, so the uplink may replay at will. Each implementation states its commit point in its docstring; when
+    `append` returns, the blocks have reached it.
+    """
+
+    def append(self, blocks: Sequence[Block]) -> Receipt:
+        """Keep the blocks, each of them whole.
+
+        Raises
+        ------
+        StoreUnavailable
+            No block is half written. Nothing of the call was kept (where it spans several days: nothing of at least
+            one of them); the same call again completes it and counts nothing twice.
+        """
         ...

@@ -1,0 +1,401 @@
+"""The store that needs no server: one SQLite file a UTC day, in a folder.
+
+A batch belongs to the file of the day it was formed on (`Batch.at_ns`), so the same batch always meets itself, however
+late and however often it comes. One process writes; any number of threads and processes read beside it, each on a
+connection of its own.
+
+Commit point: `append` returns when the transactions of all days concerned are synced to disk. Blocks of one day are
+kept together or not at all.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import orjson
+
+from headend.ledger import Link, SeqSet, union
+from headend.stores import hot
+from headend.stores.api import Block, Cursor, Key, RawSeries, Receipt, Span, Totals
+from headend.stores.assemble import Group, Tie, assemble
+from headend.stores.silences import settled, touching
+from meterline.clock import NS
+from meterline.errors import StoreUnavailable
+from meterline.readings import MissingSpan, Poll, Reading
+from meterline.wire import LostRange, Ranges
+
+_DAY_NS = 86_400 * NS
+_OPEN_DAYS = 3
+"""Files kept open for writing: today's, yesterday's around midnight, one of a backlog."""
+
+
+class EmbeddedReader:
+    """The reading half over a folder of day files; opens nothing for writing.
+
+    Parameters
+    ----------
+    folder
+        The head-end's data folder; the files are in ``hot/`` below it. It need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "hot"
+        self._pool = _Pool()
+
+    # -- the ledger --------------------------------------------------------------------------------------------------
+    def gateways(self) -> tuple[str, ...]:
+        found: set[str] = set()
+        for path in self._days():
+            with self._reading(path) as db:
+                found.update(row[0] for row in db.execute("SELECT DISTINCT gateway FROM received"))
+        return tuple(sorted(found))
+
+    def received(self, gateway: str) -> Mapping[str, Ranges]:
+        parts: dict[str, list[Ranges]] = {}
+        for path in self._days():
+            with self._reading(path) as db:
+                for epoch, ranges in hot.received_in(db, gateway).items():
+                    parts.setdefault(epoch, []).append(ranges)
+                for lost in hot.lost_in(db, gateway):
+                    parts.setdefault(lost.epoch, []).append(((lost.first, lost.last),))
+        return {epoch: union(*ranges) for epoch, ranges in sorted(parts.items())}
+
+    def lost(self, gateway: str) -> tuple[LostRange, ...]:
+        found: set[LostRange] = set()
+        for path in self._days():
+            with self._reading(path) as db:
+                found.update(hot.lost_in(db, gateway))
+        return tuple(sorted(found, key=lambda r: (r.epoch, r.first, r.last, r.reason)))
+
+    def links(self, gateway: str, epoch: str, after: int, most: int) -> list[Link]:
+        links: list[Link] = []
+        for path in self._days():
+            with self._reading(path) as db:
+                rows = db.execute(
+                    "SELECT seq, prev, digest FROM batches WHERE gateway = ? AND epoch = ? AND seq > ?"
+                    " ORDER BY seq LIMIT ?",
+                    (gateway, epoch, after, most),
+                )
+                links += [Link(seq, bytes(prev), bytes(digest)) for seq, prev, digest in rows]
+        return sorted(links, key=lambda link: link.seq)[:most]
+
+    def evidence(self, gateway: str, epoch: str, seq: int) -> bytes | None:
+        for path in reversed(self._days()):
+            with self._reading(path) as db:
+                row = db.execute(
+                    "SELECT message FROM batches WHERE gateway = ? AND epoch = ? AND seq = ?", (gateway, epoch, seq)
+                ).fetchone()
+            if row is not None:
+                return bytes(row[0])
+        return None
+
+    # -- readings ----------------------------------------------------------------------------------------------------
+    def series(self, meter: str, measurand: str, span: Span) -> RawSeries:
+        return assemble(self._groups(meter, span), measurand).get(measurand) or RawSeries.empty()
+
+    def columns(self, meter: str, span: Span) -> Mapping[str, RawSeries]:
+        return assemble(self._groups(meter, span))
+
+    def missing(self, meter: str, span: Span) -> tuple[MissingSpan, ...]:
+        spans: list[MissingSpan] = []
+        for path in self._days():
+            with self._reading(path) as db:
+                spans += hot.missing_in(db, meter)
+        return touching(settled(spans), span)
+
+    def latest(self) -> Mapping[tuple[str, str], Reading]:
+        return _readings(self._newest())
+
+    def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, int]]:
+        cursor: dict[str, int] = {}
+        touched: dict[str, int] = {}
+        for path in self._days():
+            with self._reading(path) as db:
+                cursor[path.stem], meters = hot.changed_in(db, since.get(path.stem, 0))
+            for meter, slot in meters.items():
+                touched[meter] = min(slot, touched.get(meter, slot))
+        return cursor, touched
+
+    def messages(self, since: Cursor, most: int) -> Iterator[tuple[Cursor, bytes]]:
+        cursor = dict(since)
+        for path in self._days():
+            if most <= 0:
+                return
+            with self._reading(path) as db:
+                rows = db.execute(
+                    "SELECT id, message FROM batches WHERE id > ? ORDER BY id LIMIT ?", (cursor.get(path.stem, 0), most)
+                ).fetchall()
+            for number, message in rows:
+                cursor[path.stem] = number
+                most -= 1
+                yield dict(cursor), bytes(message)
+
+    def totals(self) -> Totals:
+        batches = readings = 0
+        last: int | None = None
+        for path in self._days():
+            with self._reading(path) as db:
+                more = db.execute("SELECT batches, readings FROM totals").fetchone()
+                edges = hot.bounds(db)
+            batches, readings = batches + more[0], readings + more[1]
+            if edges is not None:
+                last = edges[1] if last is None else max(last, edges[1])
+        return Totals(batches, readings, last)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _days(self) -> list[Path]:
+        """The day files, oldest first."""
+        return sorted(self.folder.glob("*.sqlite"))
+
+    @contextmanager
+    def _reading(self, path: Path) -> Iterator[sqlite3.Connection]:
+        db = self._pool.take(path)
+        try:
+            yield db
+        except sqlite3.Error as error:
+            db.close()
+            raise StoreUnavailable(f"{path.name}: {error}") from error
+        except BaseException:
+            db.close()
+            raise
+        self._pool.give(path, db)
+
+    def _groups(self, meter: str, span: Span) -> Iterator[Group]:
+        for path in self._days():
+            with self._reading(path) as db:
+                edges = hot.bounds(db)
+                if edges is None or edges[1] < span.start_ns or edges[0] >= span.end_ns:
+                    continue
+                rows = hot.rows_of(db, meter, span.start_ns, span.end_ns)
+                shapes = hot.shapes_in(db) if rows else {}
+            by_shape: dict[int, list[hot.Row]] = {}
+            for row in rows:
+                by_shape.setdefault(row.shape, []).append(row)
+            for number, part in by_shape.items():
+                yield Group(
+                    shape=shapes[number],
+                    slots=[row.t for row in part],
+                    delays=_lists(row.delays for row in part),
+                    numbers=_lists(row.numbers for row in part),
+                    qualities=_lists(row.qualities or "[]" for row in part),
+                    ties=_Ties(self, path, part),
+                )
+
+    def tie_keys(self, path: Path, batches: Sequence[int]) -> dict[int, tuple[int, str, int]]:
+        """See `hot.tie_keys`."""
+        with self._reading(path) as db:
+            return hot.tie_keys(db, batches)
+
+    def _newest(self) -> dict[tuple[str, str], Poll]:
+        newest: dict[tuple[str, str], Poll] = {}
+        for path in reversed(self._days()):
+            with self._reading(path) as db:
+                polls = hot.newest_polls(db, set())
+            for shape, poll in polls:
+                known = newest.get((poll.meter, shape))
+                if known is None or poll.slot_ns > known.slot_ns:
+                    newest[poll.meter, shape] = poll
+        return newest
+
+
+class EmbeddedStore(EmbeddedReader):
+    """The writing half on top: exactly one in the world for a folder.
+
+    Raises
+    ------
+    StoreUnavailable
+        Another process writes into this folder, or a file in it cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.folder}: {error.strerror}") from error
+        self._lock = _only_writer(self.folder)
+        self._writers: OrderedDict[str, hot.DayWriter] = OrderedDict()
+        self._guard = threading.Lock()
+        self._ledger: dict[str, dict[str, SeqSet]] = {}
+        for gateway in super().gateways():
+            for epoch, ranges in super().received(gateway).items():
+                self._held(gateway, epoch, ranges)
+        self._latest = super()._newest()
+
+    def append(self, blocks: Sequence[Block]) -> Receipt:
+        days: dict[str, list[Block]] = {}
+        for block in blocks:
+            days.setdefault(_day(block.batch.at_ns), []).append(block)
+        new: list[Block] = []
+        conflicts: list[Key] = []
+        readings = 0
+        opened: list[hot.DayWriter] = []
+        try:
+            for day, part in days.items():
+                writer = self._writer(day)
+                opened.append(writer)
+                fresh, count, refused = writer.insert(part)
+                new += fresh
+                readings += count
+                conflicts += refused
+            for writer in opened:
+                writer.commit()
+        except sqlite3.Error as error:
+            self._abandon(opened)
+            raise StoreUnavailable(f"cannot write: {error}") from error
+        except BaseException:
+            self._abandon(opened)
+            raise
+        with self._guard:
+            for block in new:
+                self._learn(block)
+        return Receipt(tuple(block.key for block in new), readings, tuple(conflicts))
+
+    def received(self, gateway: str) -> Mapping[str, Ranges]:
+        with self._guard:
+            return {epoch: held.ranges for epoch, held in sorted(self._ledger.get(gateway, {}).items())}
+
+    def gateways(self) -> tuple[str, ...]:
+        with self._guard:
+            return tuple(sorted(self._ledger))
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+        super().close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _newest(self) -> dict[tuple[str, str], Poll]:
+        with self._guard:
+            return dict(self._latest)
+
+    def _writer(self, day: str) -> hot.DayWriter:
+        writer = self._writers.get(day)
+        if writer is None:
+            while len(self._writers) >= _OPEN_DAYS:
+                self._writers.popitem(last=False)[1].close()
+            writer = self._writers[day] = hot.DayWriter(self.folder / f"{day}.sqlite")
+        self._writers.move_to_end(day)
+        return writer
+
+    def _abandon(self, writers: Sequence[hot.DayWriter]) -> None:
+        """Throw the open transactions away, and the connections with them: after an I/O error nothing is trusted."""
+        for writer in writers:
+            self._writers.pop(writer.path.stem, None)
+            writer.close()
+
+    def _held(self, gateway: str, epoch: str, ranges: Ranges) -> None:
+        held = self._ledger.setdefault(gateway, {}).setdefault(epoch, SeqSet())
+        for first, last in ranges:
+            held.add(first, last)
+
+    def _learn(self, block: Block) -> None:
+        batch = block.batch
+        self._held(batch.gateway, batch.epoch, ((batch.seq, batch.seq),))
+        for lost in batch.lost:
+            self._held(batch.gateway, lost.epoch, ((lost.first, lost.last),))
+        for poll in batch.polls:
+            known = self._latest.get((poll.meter, poll.shape.id))
+            if known is None or poll.slot_ns >= known.slot_ns:
+                self._latest[poll.meter, poll.shape.id] = poll
+
+
+class _Ties:
+    """Looks up what decides between two values of one slot; only then is `batches` asked."""
+
+    def __init__(self, store: EmbeddedReader, path: Path, rows: Sequence[hot.Row]) -> None:
+        self._store, self._path, self._rows = store, path, rows
+        self._keys: dict[int, tuple[int, str, int]] = {}
+
+    def __call__(self, row: int, column: int) -> Tie:
+        batch = self._rows[row].batch
+        if batch not in self._keys:
+            self._keys.update(self._store.tie_keys(self._path, [batch]))
+        at_ns, epoch, seq = self._keys[batch]
+        return at_ns, epoch, seq, self._rows[row].place + column
+
+
+class _Pool:
+    """Idle read connections by file, so that a query costs no opening; the files used last stay open."""
+
+    def __init__(self, most: int = 24) -> None:
+        self._idle: OrderedDict[Path, list[sqlite3.Connection]] = OrderedDict()
+        self._most = most
+        self._guard = threading.Lock()
+        self._closed = False
+
+    def take(self, path: Path) -> sqlite3.Connection:
+        with self._guard:
+            idle = self._idle.get(path)
+            if idle:
+                return idle.pop()
+        return hot.connect(path, write=False)
+
+    def give(self, path: Path, db: sqlite3.Connection) -> None:
+        extra: list[sqlite3.Connection] = []
+        with self._guard:
+            if self._closed:
+                extra.append(db)
+            else:
+                self._idle.setdefault(path, []).append(db)
+                self._idle.move_to_end(path)
+                while len(self._idle) > self._most:
+                    extra += self._idle.popitem(last=False)[1]
+        for connection in extra:
+            connection.close()
+
+    def close(self) -> None:
+        with self._guard:
+            self._closed = True
+            idle = [db for many in self._idle.values() for db in many]
+            self._idle.clear()
+        for db in idle:
+            db.close()
+
+
+def _only_writer(folder: Path) -> sqlite3.Connection:
+    """Hold a lock that the operating system drops with the process, however it ends."""
+    lock = sqlite3.connect(folder / "writer.lock", isolation_level=None, timeout=0.2, check_same_thread=False)
+    try:
+        lock.execute("PRAGMA locking_mode = EXCLUSIVE")
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        lock.close()
+        raise StoreUnavailable(f"{folder}: another process is writing here ({error}); stop it first") from error
+    return lock
+
+
+def _day(t_ns: int) -> str:
+    return dt.date.fromordinal(dt.date(1970, 1, 1).toordinal() + t_ns // _DAY_NS).isoformat()
+
+
+def _lists(texts: Iterator[str]) -> list[list[int]]:
+    parsed: list[list[int]] = orjson.loads("[" + ",".join(texts) + "]")
+    return parsed
+
+
+def _readings(newest: Mapping[tuple[str, str], Poll]) -> dict[tuple[str, str], Reading]:
+    found: dict[tuple[str, str], Reading] = {}
+    for poll in newest.values():
+        for reading in poll.readings():
+            known = found.get((reading.meter, reading.measurand))
+            if known is None or reading.slot_ns > known.slot_ns:
+                found[reading.meter, reading.measurand] = reading
+    return found
