@@ -79,6 +79,36 @@ def check(
     run_check(screen(json), paths or [], profiles)
 
 
+@app.command("export-points")
+def export_points(
+    out: Annotated[Path, typer.Argument(help="The .xlsx or .csv file to write.")],
+    site: Annotated[
+        Path | None, typer.Option("--site", help="Write this site's meters; without it, a template with examples.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a list of meters (点表) to fill in, or the meters of a site."""
+    from meterline.cli.points import export_points as run_export
+
+    run_export(screen(json), out, site, overwrite=overwrite)
+
+
+@app.command("import-points")
+def import_points(
+    file: Annotated[Path, typer.Argument(help="The filled .xlsx or .csv file.")],
+    site: Annotated[Path, typer.Option("--site", help="The site file whose meters are added or changed.")] = Path(
+        "site.yaml"
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    json: Json = False,
+) -> None:
+    """Add and change a site's meters from a list (点表): all rows, or none."""
+    from meterline.cli.points import import_points as run_import
+
+    run_import(screen(json), file, site, dry_run=dry_run)
+
+
 def run() -> NoReturn:
     """Run the command line, turning refusals into messages and exit codes."""
     as_json = "--json" in sys.argv

@@ -186,9 +186,14 @@ def _print(screen: Screen, report: dict[str, Any], files: int) -> None:
     screen.json(report)
     for site in report["sites"]:
         screen.say(
-            "check.site", file=site["file"], name=site["name"][screen.lang], users=site["energy_users"], buses=len(site["buses"]),
-            meters=site["meters"], points=site["points"],
-        )  # fmt: skip
+            "check.site",
+            file=site["file"],
+            name=site["name"][screen.lang],
+            users=site["energy_users"],
+            buses=len(site["buses"]),
+            meters=site["meters"],
+            points=site["points"],
+        )
         screen.table(
             ("head.bus", "head.line", "head.meters", "head.points"),
             [(bus["bus"], f"{bus['kind']} {bus['line']}", bus["meters"], bus["points"]) for bus in site["buses"]],

@@ -81,7 +81,8 @@ class Screen:
                 file = problem.file
                 self.err.print(file, style="bold")
             said, hint = problem_text(problem.problem, self.lang), problem_text(problem.hint, self.lang)
-            self.err.print(f"  {problem.place}: {said}" if problem.place else f"  {said}", style="red")
+            place = problem_text(problem.place, self.lang)
+            self.err.print(f"  {place}: {said}" if place else f"  {said}", style="red")
             if hint:
                 self.err.print(f"      → {hint}")
         files = len({problem.file for problem in problems})

