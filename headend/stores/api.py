@@ -6,7 +6,7 @@ ratios, intervals or findings: those are derived, revisioned and kept in the cat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +29,10 @@ class Span:
 
     start_ns: int
     end_ns: int
+
+    def joined(self, other: Span) -> Span:
+        """The shortest stretch that holds both."""
+        return Span(min(self.start_ns, other.start_ns), max(self.end_ns, other.end_ns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +159,8 @@ class StoreReader(Protocol):
         """
         ...
 
-    def columns(self, meter: str, span: Span) -> Mapping[str, RawSeries]:
-        """`series` of every measurand the meter has readings of in the span, in one pass."""
+    def columns(self, meter: str, span: Span, only: Collection[str] | None = None) -> Mapping[str, RawSeries]:
+        """`series` of every measurand (or those named) that the meter has readings of in the span, in one pass."""
         ...
 
     def missing(self, meter: str, span: Span) -> tuple[MissingSpan, ...]:
@@ -167,8 +171,8 @@ class StoreReader(Protocol):
         """Newest reading of every meter and measurand, by slot."""
         ...
 
-    def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, int]]:
-        """What was committed after `since`: the cursor to go on from, and per meter the earliest slot touched. [ns]
+    def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, Span]]:
+        """What was committed after `since`: the cursor to go on from, and per meter the stretch of slots touched.
 
         The cursor follows the order of commits, not of time: late data shows up here like any other.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,14 +49,14 @@ class _Piece:
     quality: NDArray[np.int32]
 
 
-def assemble(groups: Iterable[Group], only: str | None = None) -> dict[str, RawSeries]:
-    """Every measurand of the groups (or the one named) as a series, ascending by slot."""
+def assemble(groups: Iterable[Group], only: Collection[str] | None = None) -> dict[str, RawSeries]:
+    """Every measurand of the groups (or those named) as a series, ascending by slot."""
     pieces: dict[str, list[_Piece]] = {}
     for group in groups:
         slot = np.array(group.slots, dtype=np.int64)
         reads: dict[int, NDArray[np.int64]] = {}
         for index, column in enumerate(group.shape.columns):
-            if only is not None and column.measurand != only:
+            if only is not None and column.measurand not in only:
                 continue
             if column.request not in reads:
                 delay = np.array([d[column.request] for d in group.delays], dtype=np.int64)

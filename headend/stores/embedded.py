@@ -14,7 +14,7 @@ import datetime as dt
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -98,10 +98,10 @@ class EmbeddedReader:
 
     # -- readings ----------------------------------------------------------------------------------------------------
     def series(self, meter: str, measurand: str, span: Span) -> RawSeries:
-        return assemble(self._groups(meter, span), measurand).get(measurand) or RawSeries.empty()
+        return assemble(self._groups(meter, span), (measurand,)).get(measurand) or RawSeries.empty()
 
-    def columns(self, meter: str, span: Span) -> Mapping[str, RawSeries]:
-        return assemble(self._groups(meter, span))
+    def columns(self, meter: str, span: Span, only: Collection[str] | None = None) -> Mapping[str, RawSeries]:
+        return assemble(self._groups(meter, span), only)
 
     def missing(self, meter: str, span: Span) -> tuple[MissingSpan, ...]:
         spans: list[MissingSpan] = []
@@ -113,14 +113,14 @@ class EmbeddedReader:
     def latest(self) -> Mapping[tuple[str, str], Reading]:
         return _readings(self._newest())
 
-    def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, int]]:
+    def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, Span]]:
         cursor: dict[str, int] = {}
-        touched: dict[str, int] = {}
+        touched: dict[str, Span] = {}
         for path in self._days():
             with self._reading(path) as db:
                 cursor[path.stem], meters = hot.changed_in(db, since.get(path.stem, 0))
-            for meter, slot in meters.items():
-                touched[meter] = min(slot, touched.get(meter, slot))
+            for meter, span in meters.items():
+                touched[meter] = span.joined(touched.get(meter, span))
         return cursor, touched
 
     def messages(self, since: Cursor, most: int) -> Iterator[tuple[Cursor, bytes]]:

@@ -24,7 +24,7 @@ from pathlib import Path
 import orjson
 
 from headend.ledger import SeqSet
-from headend.stores.api import Block, Key
+from headend.stores.api import Block, Key, Span
 from meterline.errors import StoreUnavailable
 from meterline.readings import ClockState, Column, MissingSpan, Poll, Shape, Source
 from meterline.wire import LostRange, Ranges
@@ -396,32 +396,28 @@ def newest_polls(db: sqlite3.Connection, but: set[tuple[str, str]]) -> list[tupl
     return polls
 
 
-def changed_in(db: sqlite3.Connection, after: int) -> tuple[int, dict[str, int]]:
-    """The newest batch's number, and per meter the earliest slot among polls of batches above `after`."""
+def changed_in(db: sqlite3.Connection, after: int) -> tuple[int, dict[str, Span]]:
+    """The newest batch's number, and per meter the stretch of slots in polls of batches above `after`."""
     newest = db.execute("SELECT coalesce(max(id), 0) FROM batches").fetchone()[0]
     if newest == after:
         return newest, {}
-    first = db.execute("SELECT min(id) FROM batches WHERE id > ?", (after if newest > after else 0,)).fetchone()[0]
-    # polls are numbered in the order of their batches: find where to start by halving, then read only what is new
-    start = _first_poll_of(db, first)
+    if newest < after:  # the file was put back from a backup: look at all of it again
+        after = 0
     rows = db.execute(
-        "SELECT m.name, min(p.t) FROM polls p JOIN meters m ON m.id = p.meter WHERE p.id >= ? GROUP BY p.meter",
-        (start,),
+        "SELECT m.name, min(p.t), max(p.t) + 1 FROM polls p JOIN meters m ON m.id = p.meter"
+        " WHERE p.id >= ? GROUP BY p.meter",
+        (_first_poll_after(db, after),),
     )
-    touched = dict(rows)
-    for meter, start_ns in db.execute(
-        "SELECT meter, min(start_ns) FROM missing WHERE batch >= ? GROUP BY meter", (first,)
-    ):
-        touched[meter] = min(start_ns, touched.get(meter, start_ns))
-    return newest, touched
+    return newest, {meter: Span(start, end) for meter, start, end in rows}
 
 
-def _first_poll_of(db: sqlite3.Connection, batch: int) -> int:
+def _first_poll_after(db: sqlite3.Connection, batch: int) -> int:
+    """Polls are numbered in the order of their batches, so the place is found by halving, without an index."""
     low, high = 1, 1 + db.execute("SELECT coalesce(max(id), 0) FROM polls").fetchone()[0]
     while low < high:
         middle = (low + high) // 2
         owner = db.execute("SELECT batch FROM polls WHERE id >= ? ORDER BY id LIMIT 1", (middle,)).fetchone()
-        if owner is None or owner[0] >= batch:
+        if owner is None or owner[0] > batch:
             high = middle
         else:
             low = middle + 1
