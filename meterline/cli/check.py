@@ -156,6 +156,10 @@ def _check_one(path: Path, kind: Kind, extra: tuple[Path, ...], report: dict[str
 
 
 def _site(path: Path, plant: Plant) -> dict[str, Any]:
+    from collector.plan import request_plan
+
+    requests = {name: len(request_plan(plant.profiles[name]).blocks) for name in {m.profile for m in plant.site.meters}}
+
     def points(meters: Iterable[Any]) -> int:
         return sum(1 for m in meters for point in plant.profile_of(m).points if point.enabled)
 
@@ -176,6 +180,7 @@ def _site(path: Path, plant: Plant) -> dict[str, Any]:
                 "gateway": bus.gateway,
                 "meters": len(plant.meters_on(bus.id)),
                 "points": points(plant.meters_on(bus.id)),
+                "requests": sum(requests[meter.profile] for meter in plant.meters_on(bus.id)),
             }
             for bus in plant.site.buses
         ],
@@ -195,9 +200,12 @@ def _print(screen: Screen, report: dict[str, Any], files: int) -> None:
             points=site["points"],
         )
         screen.table(
-            ("head.bus", "head.line", "head.meters", "head.points"),
-            [(bus["bus"], f"{bus['kind']} {bus['line']}", bus["meters"], bus["points"]) for bus in site["buses"]],
-            right=(2, 3),
+            ("head.bus", "head.line", "head.meters", "head.points", "head.requests"),
+            [
+                (bus["bus"], f"{bus['kind']} {bus['line']}", bus["meters"], bus["points"], bus["requests"])
+                for bus in site["buses"]
+            ],
+            right=(2, 3, 4),
         )
     for gateway in report["gateways"]:
         screen.say("check.gateway", **(gateway | {"name": gateway["gateway"]}))
