@@ -130,9 +130,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "counter_backwards": _row(
             "meter", Severity.ALARM, "Counter runs backwards", "电量示值倒走",
-            "An import counter can only grow. It fell at a rate a real load could have: energy flowed the other way, "
-            "or the meter is wired or set wrongly.",
-            "正向电量只能增加。其下降速度与真实负荷相当：可能反送电，或接线、设置错误。",
+            "An import counter can only grow. It showed less than before, without a roll-over or an exchange: energy "
+            "flowed the other way, the meter is wired or set wrongly, or its digits are read wrongly. The fall is not "
+            "booked.",
+            "正向电量只能增加。示值低于上次且无翻转或换表记录：可能反送电、接线或设置错误，或读数解析错误。下降部分不计入。",
             "Current transformers: direction of each phase (power per phase must be positive).",
             "检查各相电流互感器方向（各相功率应为正）。",
             "Is there own generation behind this meter? Then mark the counter as one that may run backwards.",

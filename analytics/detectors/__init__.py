@@ -39,6 +39,7 @@ from analytics.detectors import (
 from analytics.detectors.view import Learnt, MeterContext, MeterWindow, View
 from analytics.findings import Finding, merge
 from analytics.fitness import NotFit
+from analytics.series import Span
 
 __all__ = ["DETECTORS", "Detector", "Learnt", "MeterContext", "MeterWindow", "View", "examine", "run_detectors"]
 
@@ -98,8 +99,25 @@ def run_detectors(context: MeterContext, window: MeterWindow) -> list[Finding]:
     Returns
     -------
     list of Finding
-        Findings of one kind that are less than two polls apart are one.
+        Findings of one kind that are less than two polls apart are one. What a lying meter says about the use of
+        energy is not repeated as a finding of its own (one cause, one finding).
     """
     said = examine(context, window).values()
     found = [finding for findings in said if not isinstance(findings, NotFit) for finding in findings]
-    return merge(found, within_ns=2 * context.poll_ns)
+    return _without_echoes(merge(found, within_ns=2 * context.poll_ns), window.now_ns)
+
+
+LYING = ("stuck", "spike", "zero")
+ECHOES = ("off_hours", "overload", "register_mismatch")
+
+
+def _without_echoes(findings: list[Finding], now_ns: int) -> list[Finding]:
+    """Leave out what rests for at least half of its span on values that another finding calls wrong."""
+    lies = [Span(f.start_ns, f.end_ns or now_ns) for f in findings if f.kind in LYING]
+    kept: list[Finding] = []
+    for finding in findings:
+        span = Span(finding.start_ns, finding.end_ns or now_ns)
+        shared = sum(max(0, min(span.end_ns, lie.end_ns) - max(span.start_ns, lie.start_ns)) for lie in lies)
+        if finding.kind not in ECHOES or 2 * shared < span.length_ns:
+            kept.append(finding)
+    return kept

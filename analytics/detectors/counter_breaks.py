@@ -38,6 +38,8 @@ def breaks_as_findings(meter: str, events: Iterable[CounterEvent], poll_ns: int)
         if event.kind not in SAID_AS:
             continue
         kind, confidence = SAID_AS[event.kind]
+        if event.kind is EventKind.GLITCH and _fell_a_little(event):
+            kind = "counter_backwards"
         # wrong readings end before the first good one; a new track begins with it
         returned = event.set_aside > 0 and event.kind in (EventKind.GLITCH, EventKind.STALE)
         start = event.t_before_ns if event.kind is EventKind.STALE else event.t_before_ns + poll_ns
@@ -63,6 +65,17 @@ def breaks_as_findings(meter: str, events: Iterable[CounterEvent], poll_ns: int)
             )
         )
     return found
+
+
+def _fell_a_little(event: CounterEvent) -> bool:
+    """Whether the odd readings lie below the old track but near it: a display that went back, not a zero or garbage.
+
+    The rule of the grid companies' on-line checks (示度下降): a reading below the one before it, without a roll-over or
+    an exchange.
+    """
+    return bool(event.odd_micro) and all(
+        event.before_micro < 2 * odd < 2 * event.before_micro for odd in event.odd_micro
+    )
 
 
 def detect(view: View) -> list[Finding] | NotFit:

@@ -7,7 +7,7 @@ import numpy as np
 from analytics.detectors.view import View
 from analytics.findings import Finding
 from analytics.kinds import KINDS
-from analytics.series import SECOND_NS, IntArray, Span
+from analytics.series import SECOND_NS, IntArray, Span, is_no_value
 
 MISSED_POLLS = 5
 """Fewer lost polls in a row are the daily life of a serial line, not a finding."""
@@ -44,7 +44,7 @@ def detect(view: View) -> list[Finding]:
     """A finding per silence; one that lasts has no end."""
     window, context = view.window, view.context
     times = [series.known().t_ns for series in window.gauges.values()]
-    times += [view.track.t_ns] if view.track is not None else []
+    times += [counter.t_ns[~is_no_value(counter.quality)] for counter in window.counters.values()]
     seen = np.unique(np.concatenate(times)) if times else np.zeros(0, np.int64)
     found: list[Finding] = []
     for span in find_silence(seen, window.start_ns, window.now_ns, context.poll_ns):
