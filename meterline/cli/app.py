@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -77,6 +77,53 @@ def check(
     from meterline.cli.check import check as run_check
 
     run_check(screen(json), paths or [], profiles)
+
+
+@app.command()
+def read(
+    meter: Annotated[str | None, typer.Argument(help="The meter's id in the site file.")] = None,
+    site: Annotated[Path | None, typer.Option("--site", help="The site file. [default: site.yaml]")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", help="Without a site file: the meter's profile,")] = None,
+    address: Annotated[str, typer.Option("--address", help="its address on the line,")] = "1",
+    tcp: Annotated[str | None, typer.Option("--tcp", help="and the line: Modbus TCP at host:port,")] = None,
+    rtu_over_tcp: Annotated[
+        str | None, typer.Option("--rtu-over-tcp", help="or serial frames over TCP (a serial server) at host:port,")
+    ] = None,
+    serial: Annotated[str | None, typer.Option("--serial", help="or a serial port: /dev/ttyUSB0, COM3.")] = None,
+    baud: Annotated[int | None, typer.Option("--baud", min=300, help="[default: as the profile says]")] = None,
+    parity: Annotated[str | None, typer.Option("--parity", help="N, E or O. [default: as the profile says]")] = None,
+    stop_bits: Annotated[int | None, typer.Option("--stop-bits", min=1, max=2)] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0.01, max=60, help="Seconds for an answer.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Also print requests and answers as bytes.")] = False,
+    json: Json = False,
+) -> None:
+    """Read one meter once: by its id in a site file, or by profile and line without one."""
+    from meterline.cli.read import AdHoc
+    from meterline.cli.read import read as run_read
+
+    if (meter is None) == (profile is None):
+        raise typer.BadParameter("give a meter's id, or --profile with a line", param_hint="METER")
+    if parity not in (None, "N", "E", "O"):
+        raise typer.BadParameter("N, E or O", param_hint="--parity")
+    ad_hoc = None
+    if profile is not None:
+        bits: Literal[1, 2] | None = None if stop_bits is None else (2 if stop_bits == 2 else 1)
+        ad_hoc = AdHoc(profile, tcp, rtu_over_tcp, serial, address, baud, parity, bits, timeout)  # type: ignore[arg-type]
+    run_read(screen(json), meter, site, ad_hoc, raw=raw)
+
+
+@app.command()
+def monitor(
+    bus: Annotated[str, typer.Argument(help="The bus's id in the site file.")],
+    site: Annotated[Path, typer.Option("--site", help="The site file.")] = Path("site.yaml"),
+    seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="End after this time.")] = None,
+    every: Annotated[float, typer.Option("--every", min=0.1, max=3600, help="Ask each meter this often. [s]")] = 1.0,
+    json: Json = False,
+) -> None:
+    """Show every request and answer on a bus: bytes, time, meaning, checksum errors and time-outs per meter."""
+    from meterline.cli.monitor import monitor as run_monitor
+
+    run_monitor(screen(json), bus, site, seconds, every)
 
 
 @app.command("export-points")

@@ -44,7 +44,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self._env},
                 start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509
+                preexec_fn=_die_with_parent(os.getpid()) if sys.platform == "linux" else None,
             )
 
     @property

@@ -34,6 +34,18 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{file}: head-end: {gateways} gateway(s), {meters} meter(s), broker {broker}, {recipients} recipient(s) of alarms",
         "{file}：主站：网关 {gateways} 个，仪表 {meters} 块，消息代理 {broker}，告警收件人 {recipients} 个",
     ),
+    # --- read
+    "read.head": (
+        "{meter} · {name} · {profile}: {requests} request(s), answer after {ms} ms on average",
+        "{meter} · {name} · {profile}：{requests} 次请求，平均 {ms} ms 应答",
+    ),
+    # --- monitor
+    "monitor.head": (
+        "{bus} ({kind}, {line}): {meters} meter(s). Ctrl-C ends. The gateway must not run on this line meanwhile.",
+        "{bus}（{kind}，{line}）：{meters} 块仪表。按 Ctrl-C 结束。监听期间网关不得占用该线路。",
+    ),
+    "monitor.silent": ("{meter} does not answer ({cause})", "{meter} 无应答（{cause}）"),
+    "monitor.back": ("{meter} answers again", "{meter} 恢复应答"),
     # --- points
     "points.template": (
         "{file}: a template. Fill in one row a meter, then: meterline import-points {file} --site site.yaml --dry-run",
@@ -59,6 +71,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "head.measurand": ("measurand", "被测量"),
     "head.name": ("name", "名称"),
     "head.value": ("value", "数值"),
+    "head.address": ("address", "地址"),
+    "head.asked": ("asked", "请求"),
+    "head.good": ("good", "正常"),
+    "head.silent": ("time-outs", "超时"),
+    "head.garbled": ("checksum errors", "校验错"),
+    "head.median": ("median ms", "中位 ms"),
+    "head.p99": ("p99 ms", "p99 ms"),
+    "head.causes": ("causes", "原因"),
+    "head.primary": ("primary", "一次值"),
     "head.unit": ("unit", "单位"),
     "head.quality": ("quality", "质量"),
     "head.took": ("answer after", "应答时间"),

@@ -1,0 +1,196 @@
+"""``meterline read``: one meter, once, by its profile. What an electrician uses beside the cabinet."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from meterline.cli.screen import Screen
+from meterline.clock import NS, SystemClock
+from meterline.documents import validate
+from meterline.errors import BusError, ConfigError, Problem, Unreachable
+from meterline.measurands import MEASURANDS
+from meterline.paths import profiles_dir
+from meterline.plant import Plant, load_plant
+from meterline.profiles import load_profiles
+from meterline.readings import NO_VALUE, Exchange, Poll, Quality, Reading
+from meterline.site import Meter, Site
+from meterline.units import DISPLAY
+
+
+@dataclass(frozen=True)
+class AdHoc:
+    """A meter named on the command line instead of in a site file."""
+
+    profile: str
+    tcp: str | None = None
+    rtu_over_tcp: str | None = None
+    serial: str | None = None
+    address: str = "1"
+    baud: int | None = None
+    parity: Literal["N", "E", "O"] | None = None
+    stop_bits: Literal[1, 2] | None = None
+    timeout_s: float | None = None
+
+    def plant(self, *profile_dirs: Path) -> Plant:
+        """A site of this one meter.
+
+        Raises
+        ------
+        ConfigError
+            An option is wrong or missing.
+        """
+        profiles = load_profiles(profiles_dir(), *profile_dirs)
+        given = [end for end in (self.tcp, self.rtu_over_tcp, self.serial) if end]
+        if len(given) != 1:
+            raise _option("--tcp", "a line is needed", "give one of --tcp, --rtu-over-tcp, --serial")
+        if self.profile not in profiles:
+            raise _option("--profile", f"no profile {self.profile!r}", f"there are: {', '.join(sorted(profiles))}")
+        line = profiles[self.profile].line
+        bus: dict[str, Any] = {"id": "line", "gateway": "here", "timeout_s": self.timeout_s}
+        if self.serial:
+            bus |= {"kind": "serial", "device": self.serial, "baud": self.baud or line.baud,
+                    "parity": self.parity or line.parity, "stop_bits": self.stop_bits or line.stop_bits}  # fmt: skip
+        else:
+            host, port = _host_port(given[0])
+            bus |= {"kind": "modbus-tcp" if self.tcp else "rtu-over-tcp", "host": host, "port": port}
+        name = {"en": self.profile, "zh": self.profile}
+        data = {
+            "site": {"id": "here", "name": name},
+            "energy_users": [{"id": "here", "name": name, "level": "equipment"}],
+            "buses": [{key: value for key, value in bus.items() if value is not None}],
+            "meters": [
+                {"id": "meter", "name": name, "energy_user": "here", "profile": self.profile, "bus": "line",
+                 "address": self.address},
+            ],
+        }  # fmt: skip
+        low, high = (0, 255) if bus["kind"] == "modbus-tcp" else (1, 247)
+        if not (self.address.isascii() and self.address.isdigit() and low <= int(self.address) <= high):
+            raise _option("--address", f"{self.address!r} is no Modbus address", f"use {low} to {high}")
+        return Plant(validate(data, Site, "command line"), profiles)
+
+
+def _option(name: str, problem: str, hint: str) -> ConfigError:
+    return ConfigError([Problem("command line", name, problem, hint)])
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = text, "502"
+    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise _option("--tcp", f"{text!r} is no address", "write host:port, for example 192.0.2.5:502")
+    return host.strip("[]"), int(port)
+
+
+def read(screen: Screen, meter_id: str | None, site: Path | None, ad_hoc: AdHoc | None, *, raw: bool) -> None:
+    """Read one meter and print what it shows.
+
+    Raises
+    ------
+    ConfigError
+        The site, or the meter's name, is wrong.
+    Unreachable
+        The meter, or its line, does not answer.
+    """
+    plant = ad_hoc.plant() if ad_hoc else load_plant(site or Path("site.yaml"), profiles_dir())
+    meter = plant.meters.get(meter_id or "meter")
+    if meter is None:
+        there = ", ".join(sorted(plant.meters)[:20]) or "none"
+        raise ConfigError(
+            [Problem(str(site or "site.yaml"), "meters", f"no meter {meter_id!r}", f"there are: {there}")]
+        )
+    bus = plant.buses[meter.bus]
+    line = bus.device or f"{bus.host}:{bus.tcp_port}"
+    try:
+        poll = asyncio.run(_read(plant, meter))
+    except BusError as error:
+        reason, _, hint = str(error).partition("; ")
+        raise Unreachable(f"{meter.id} (address {meter.address} on {line})", reason, hint) from error
+    readings = list(poll.readings())
+    factors = _factors(plant, meter, readings)
+    screen.json(_json(meter, poll, readings, factors))
+    _table(screen, plant, meter, poll, readings, factors)
+    if raw:
+        for exchange in poll.exchanges:
+            screen.line(f"→ {exchange.request.hex(' ')}")
+            screen.line(f"← {exchange.response.hex(' ')}")
+
+
+async def _read(plant: Plant, meter: Meter) -> Poll:
+    from collector import read_meter
+
+    return await read_meter(plant, meter.id, SystemClock())
+
+
+def _factors(plant: Plant, meter: Meter, readings: list[Reading]) -> dict[str, float]:
+    """Measurand -> what makes the displayed value the primary one, where that is not 1."""
+    today = dt.datetime.now(plant.site.site.zone).date()
+    factors = {r.measurand: plant.primary_factor(meter, r.measurand, today) for r in readings}
+    return {name: float(factor) for name, factor in factors.items() if factor != 1}
+
+
+def quality_text(quality: Quality) -> str:
+    """The doubts by name; empty for a good value."""
+    return " ".join(str(flag.name).lower() for flag in Quality if flag and flag in quality)
+
+
+def _took_ms(exchange: Exchange) -> float | None:
+    return None if exchange.answered_ns is None else (exchange.answered_ns - exchange.sent_ns) / NS * 1000
+
+
+def _json(meter: Meter, poll: Poll, readings: list[Reading], factors: dict[str, float]) -> dict[str, Any]:
+    return {
+        "meter": meter.id,
+        "profile": poll.shape.profile,
+        "read_at": dt.datetime.fromtimestamp(poll.slot_ns / NS, dt.UTC).isoformat(),
+        "response_ms": [took if took is None else round(took, 1) for took in map(_took_ms, poll.exchanges)],
+        "readings": [
+            {
+                "measurand": reading.measurand,
+                "value": None if reading.value is None else str(reading.value),
+                "unit": MEASURANDS[reading.measurand].unit,
+                "quality": quality_text(reading.quality) or "good",
+                **(
+                    {"primary": float(reading.value) * factors[reading.measurand]}
+                    if reading.value is not None and reading.measurand in factors
+                    else {}
+                ),
+            }
+            for reading in readings
+        ],
+        "exchanges": [
+            {"request": e.request.hex(), "response": e.response.hex(), "cause": e.cause} for e in poll.exchanges
+        ],
+    }
+
+
+def _table(
+    screen: Screen, plant: Plant, meter: Meter, poll: Poll, readings: list[Reading], factors: dict[str, float]
+) -> None:
+    names = {"en": meter.name.en, "zh": meter.name.zh}
+    times = [took for took in map(_took_ms, poll.exchanges) if took is not None]
+    title = plant.profile_of(meter).title
+    screen.say(
+        "read.head", style="bold", meter=meter.id, name=names[screen.lang], profile=getattr(title, screen.lang),
+        requests=len(poll.exchanges), ms=f"{sum(times) / len(times):.0f}" if times else "-",
+    )  # fmt: skip
+    rows: list[tuple[object, ...]] = []
+    for reading in readings:
+        measurand = MEASURANDS[reading.measurand]
+        unit = DISPLAY.get(measurand.unit, measurand.unit)
+        shown = "-" if reading.quality & NO_VALUE or reading.value is None else f"{reading.value:f}"
+        primary = ""
+        if reading.value is not None and reading.measurand in factors:
+            primary = f"{float(reading.value) * factors[reading.measurand]:,.6g}"
+        rows.append(
+            (
+                measurand.zh if screen.lang == "zh" else measurand.en, reading.measurand, shown,
+                *((primary,) if factors else ()), unit, quality_text(reading.quality),
+            )
+        )  # fmt: skip
+    heads = ["head.name", "head.measurand", "head.value", *(["head.primary"] if factors else []), "head.unit"]
+    screen.table([*heads, "head.quality"], rows, right=(2, 3) if factors else (2,))
