@@ -1,0 +1,204 @@
+"""Polls come in from the buses; about once a second they leave as one group commit.
+
+The buses never wait for a disk: they only append to a list. One thread of its own takes the list to the `Keeper`, and
+does the other slow things there too: saving the state, pruning, trying a broken disk again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from gateway_firmware_py.health import MeterBook, Troubles
+from gateway_firmware_py.keeper import Draft, Keeper
+from gateway_firmware_py.state import State
+from gateway_firmware_py.timekeeping import Timekeeper
+from meterline.clock import Clock
+from meterline.readings import ClockState, MissingSpan, Poll
+from meterline.wire import MAX_READINGS
+
+WAITING_MOST = 400_000
+"""Readings that may wait for a disk that has stopped answering; then the oldest are given up, as named silences."""
+SAVE_ACKS = 10
+SAVE_S = 30.0
+"""State is saved when both so many acknowledgements and so much time have come together, or after ten times that."""
+PRUNE_S = 60.0
+
+
+class Batcher:
+    """The collector's sink, and the thread that commits.
+
+    Parameters
+    ----------
+    commit_s
+        Longest time a poll waits, in real time. [s]
+    prune
+        Called now and then to keep the disk within its quota.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        state: State,
+        clock: Clock,
+        timekeeper: Timekeeper,
+        book: MeterBook,
+        troubles: Troubles,
+        *,
+        commit_s: float,
+        prune: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._keeper, self._state, self._clock, self._timekeeper = keeper, state, clock, timekeeper
+        self._book, self._troubles, self._commit_s, self._prune = book, troubles, commit_s, prune
+        self._wake = threading.Condition()
+        self._polls: list[Poll] = []
+        self._missing: list[MissingSpan] = []
+        self._readings = 0
+        self._open = state.silences()
+        self._errands: list[Callable[[], None]] = []
+        self._saved_s = self._pruned_s = clock.monotonic_s()
+        self.commits = 0
+        self.slowest_commit_s = 0.0
+        self.progress_s = clock.monotonic_s()
+
+    # --- the collector's side --------------------------------------------------------------------------------------
+
+    def poll(self, poll: Poll) -> None:
+        """Take one poll; returns at once."""
+        state = self._timekeeper.state
+        if poll.clock is ClockState.SYNCED and state is not ClockState.SYNCED:
+            poll = replace(poll, clock=state)
+        self._book.poll(poll)
+        with self._wake:
+            span = self._open.get(poll.meter)
+            if span is not None and self._book.meters()[poll.meter][1] == "":
+                # A silence that had begun before a restart ends with the first answer after it.
+                self._end(replace(span, end_ns=poll.slot_ns))
+            self._polls.append(poll)
+            self._readings += len(poll.numbers)
+            if self._readings >= WAITING_MOST:
+                self._give_up_oldest()
+            if len(self._polls) == 1 or self._readings >= MAX_READINGS:
+                self._wake.notify()
+
+    def missing(self, span: MissingSpan) -> None:
+        """Take the beginning or the end of a meter's silence; returns at once."""
+        self._book.missing(span)
+        with self._wake:
+            known = self._open.get(span.meter)
+            if span.end_ns is None:
+                if known is not None:  # it was silent before the restart, and still is
+                    return
+                self._open[span.meter] = span
+                self._state.note_silence(span)
+                self._missing.append(span)
+            else:
+                self._end(span if known is None else replace(known, end_ns=span.end_ns))
+            self._wake.notify()
+
+    def errand(self, what: Callable[[], None]) -> None:
+        """Have something done by the committing thread."""
+        with self._wake:
+            self._errands.append(what)
+            self._wake.notify()
+
+    # --- the committing side ---------------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event) -> None:
+        """Commit until told to stop, then once more."""
+        while not stop.is_set():
+            with self._wake:
+                if not (self._polls or self._missing or self._errands):
+                    self._wake.wait(timeout=min(self._commit_s, 1.0))
+                deadline_s = self._clock.monotonic_s() + self._commit_s
+                while (
+                    self._polls
+                    and self._readings < MAX_READINGS
+                    and not self._errands
+                    and not stop.is_set()
+                    and (left_s := deadline_s - self._clock.monotonic_s()) > 0
+                ):
+                    self._wake.wait(timeout=min(left_s, 1.0))
+            self.flush()
+            self._keep_house()
+        self.flush()
+        self.save()
+
+    def flush(self) -> None:
+        """Commit everything that waits."""
+        with self._wake:
+            polls, self._polls = self._polls, []
+            missing, self._missing = self._missing, []
+            errands, self._errands = self._errands, []
+            self._readings = 0
+        for errand in errands:
+            errand()
+        self._keeper.recover()
+        began_s = self._clock.monotonic_s()
+        if self._keeper.keep(drafts(polls, missing)):
+            self.commits += 1
+            took_s = self._clock.monotonic_s() - began_s
+            self.slowest_commit_s = max(self.slowest_commit_s, took_s)
+            self._troubles.set("disk-slow", f"a commit took {took_s:.1f} s" if took_s > 1.0 else "")
+        self._troubles.set("journal", self._keeper.trouble)
+        self.progress_s = self._clock.monotonic_s()
+
+    def save(self) -> None:
+        """Write the cursors down."""
+        try:
+            self._state.save()
+            self._troubles.set("state", "")
+        except sqlite3.Error as error:
+            self._troubles.set("state", str(error))
+        self._saved_s = self._clock.monotonic_s()
+
+    def _keep_house(self) -> None:
+        now_s = self._clock.monotonic_s()
+        waited_s = now_s - self._saved_s
+        if (waited_s >= SAVE_S and self._state.unsaved_acks >= SAVE_ACKS) or waited_s >= 10 * SAVE_S:
+            self.save()
+        if now_s - self._pruned_s >= PRUNE_S:
+            self._pruned_s = now_s
+            try:
+                self._prune()
+                self._troubles.set("prune", "")
+            except OSError as error:
+                self._troubles.set("prune", f"{error.strerror or error}")
+
+    def _end(self, span: MissingSpan) -> None:
+        self._open.pop(span.meter, None)
+        self._state.note_silence(span)
+        self._missing.append(span)
+
+    def _give_up_oldest(self) -> None:
+        half = len(self._polls) // 2
+        given_up, self._polls = self._polls[:half], self._polls[half:]
+        self._readings = sum(len(poll.numbers) for poll in self._polls)
+        spans: dict[str, list[int]] = {}
+        for poll in given_up:
+            spans.setdefault(poll.meter, []).append(poll.slot_ns)
+        for meter, slots in spans.items():
+            self._missing.append(MissingSpan(meter, min(slots), max(slots) + 1_000_000, "gateway-overrun"))
+        self._state.count("polls-given-up", len(given_up))
+
+
+def drafts(polls: Sequence[Poll], missing: Sequence[MissingSpan]) -> list[Draft]:
+    """Cut polls into batches of at most `MAX_READINGS`; polls of one shape stand together, as they will be sent."""
+    shapes: dict[str, list[Poll]] = {}
+    for poll in polls:
+        shapes.setdefault(poll.shape.id, []).append(poll)
+    made: list[Draft] = []
+    batch: list[Poll] = []
+    readings = 0
+    for group in shapes.values():
+        for poll in group:
+            if batch and readings + len(poll.numbers) > MAX_READINGS:
+                made.append(Draft(tuple(batch)))
+                batch, readings = [], 0
+            batch.append(poll)
+            readings += len(poll.numbers)
+    if batch or missing:
+        made.append(Draft(tuple(batch), tuple(missing)))
+    return made

@@ -1,0 +1,117 @@
+"""What the gateway says about itself every few seconds: so that silence is never mistaken for good health."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from meterline.readings import MissingSpan, Poll, Quality
+from meterline.wire import Health
+
+_NO_VALUE = int(Quality.MISSING | Quality.INVALID)
+
+
+class MeterBook:
+    """The last good slot of each meter, and why it is silent if it is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._meters: dict[str, tuple[int, str]] = {}
+        self.polls = 0
+        self.readings = 0
+        self.readings_without_value = 0
+
+    def poll(self, poll: Poll) -> None:
+        """A meter was asked."""
+        empty = sum(1 for bits in poll.qualities if bits & _NO_VALUE)
+        with self._lock:
+            self.polls += 1
+            self.readings += len(poll.numbers)
+            self.readings_without_value += empty
+            if empty < len(poll.numbers):
+                self._meters[poll.meter] = (poll.slot_ns, "")
+
+    def missing(self, span: MissingSpan) -> None:
+        """A silence began or ended."""
+        with self._lock:
+            last_ns, _ = self._meters.get(span.meter, (0, ""))
+            self._meters[span.meter] = (last_ns, span.cause if span.end_ns is None else "")
+
+    def meters(self) -> dict[str, tuple[int, str]]:
+        """Meter -> last good slot [ns] and the cause of its silence, or an empty text."""
+        with self._lock:
+            return dict(self._meters)
+
+
+class Troubles:
+    """What is wrong now. A state is announced when it begins and when it ends, not while it lasts.
+
+    Parameters
+    ----------
+    announce
+        Takes one line for a person.
+    """
+
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        self._announce = announce
+        self._lock = threading.Lock()
+        self._now: dict[str, str] = {}
+
+    def set(self, word: str, detail: str) -> None:
+        """`word` is wrong; empty `detail` means it is right again."""
+        with self._lock:
+            before = self._now.pop(word, "")
+            if detail:
+                self._now[word] = detail
+        if detail and not before:
+            self._announce(f"{word}: {detail}")
+        elif before and not detail:
+            self._announce(f"{word}: over")
+
+    def now(self) -> tuple[str, ...]:
+        """``word: detail`` of each, sorted."""
+        with self._lock:
+            return tuple(f"{word}: {detail}"[:120] for word, detail in sorted(self._now.items()))
+
+
+class HealthDesk:
+    """Puts the health message together from whoever knows.
+
+    Parameters
+    ----------
+    basics
+        Gives a `Health` with the fields of identity and journal filled in, for a given state.
+    """
+
+    def __init__(self, basics: Callable[[str], Health], book: MeterBook, troubles: Troubles) -> None:
+        self._basics, self._book, self._troubles = basics, book, troubles
+        self._figures: list[Callable[[], dict[str, float]]] = []
+
+    def add(self, figures: Callable[[], dict[str, float]]) -> None:
+        """Let somebody contribute named numbers."""
+        self._figures.append(figures)
+
+    def message(self, state: str) -> Health:
+        """The message now; `state` is ``running``, ``stopping`` or ``gone``."""
+        health = self._basics(state)
+        figures = {
+            "polls": float(self._book.polls),
+            "readings": float(self._book.readings),
+            "readings_without_value": float(self._book.readings_without_value),
+        }
+        for more in self._figures:
+            figures |= more()
+        return Health(
+            gateway=health.gateway,
+            epoch=health.epoch,
+            state=state,
+            at_ns=health.at_ns,
+            first_seq=health.first_seq,
+            next_seq=health.next_seq,
+            acked=health.acked,
+            software=health.software,
+            simulated=health.simulated,
+            figures=figures,
+            meters=self._book.meters(),
+            troubles=self._troubles.now(),
+        )

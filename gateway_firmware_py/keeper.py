@@ -1,0 +1,327 @@
+"""Where a batch gets its number, its link in the chain and its signature, and is made to last.
+
+With a disk that works that means the journal, before anybody hears of the batch. With a disk that does not (full, read
+only, dying), live data goes on from memory: under an epoch of its own, so that whatever the disk may still hold after
+a restart, no number is ever used for two different batches. As soon as the disk is back, what is in memory moves there
+and the epoch goes on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway_firmware_py.frames import FrameRing
+from gateway_firmware_py.journal import Journal, new_epoch
+from gateway_firmware_py.state import State
+from meterline.clock import NS, Clock
+from meterline.errors import JournalError
+from meterline.ranges import RangeSet
+from meterline.readings import MissingSpan, Poll
+from meterline.wire import GENESIS, Batch, LostRange, Sealed, frames_digest, seal, unseal
+
+MEMORY_BYTES = 8 << 20
+"""What may wait in memory while the disk does not work: at 4 B a reading about two million readings. [bytes]"""
+PACKED_BYTES = 16 << 10
+"""A batch that packs to more is split. [bytes]"""
+RECOVER_S = 5.0
+"""Between attempts to get the disk back. [s]"""
+_QUARTER_NS = 900 * NS
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What one batch will say, before it has a number."""
+
+    polls: tuple[Poll, ...]
+    missing: tuple[MissingSpan, ...] = ()
+    lost: tuple[LostRange, ...] = ()
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Whether it belongs to the class kept for half a year: quarter-hour values, silences, losses."""
+        return bool(self.missing or self.lost) or any(poll.slot_ns % _QUARTER_NS == 0 for poll in self.polls)
+
+
+class Keeper:
+    """One thread keeps; any thread reads.
+
+    Parameters
+    ----------
+    open_journal
+        Opens the journal; called at the start and again whenever the disk is tried anew.
+    kept
+        Told of batches that may be sent, in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        gateway: str,
+        key: Ed25519PrivateKey,
+        clock: Clock,
+        software: str,
+        open_journal: Callable[[], Journal],
+        state: State,
+        frames: FrameRing | None = None,
+        kept: Callable[[Sequence[Sealed]], None] = lambda batches: None,
+    ) -> None:
+        self._gateway, self._key, self._clock, self._software = gateway, key, clock, software
+        self._open_journal, self._state, self._frames, self._kept = open_journal, state, frames, kept
+        self._lock = threading.RLock()
+        self._recent: deque[Sealed] = deque(maxlen=256)
+        self._memory: deque[Sealed] = deque()
+        self._memory_bytes = 0
+        self._retry_s = 0.0
+        self._started_at = 1
+        self.trouble = ""
+        """Why the disk is not in use, or empty."""
+        self.journal: Journal | None = None
+        self.epoch, self.next_seq, self.head = new_epoch(), 1, GENESIS
+        try:
+            self._start()
+        except (OSError, JournalError) as error:
+            self._to_memory(error)
+
+    # --- keeping ---------------------------------------------------------------------------------------------------
+
+    def keep(self, drafts: Sequence[Draft]) -> list[Sealed]:
+        """Number, seal and keep; what is returned may be sent.
+
+        Never raises for a disk that does not work: see `trouble`.
+        """
+        losses = self._state.undeclared()
+        drafts = list(drafts)
+        if losses:
+            drafts[:0] = [Draft((), (), losses)]
+        if not drafts:
+            return []
+        now_ns = self._clock.now_ns()
+        batches = self._on_disk(drafts, now_ns) if self.journal is not None else []
+        if not batches:
+            batches = self._in_memory(drafts, now_ns)
+        with self._lock:
+            self.next_seq, self.head = batches[-1].seq + 1, batches[-1].digest
+            self._recent.extend(batches)
+        self._state.note_used(self.epoch, self.next_seq)
+        if losses:
+            self._state.declare(losses, self.epoch, batches[0].seq)
+        self._kept(batches)
+        return batches
+
+    def renumber(self, why: str) -> None:
+        """The head-end holds numbers of this epoch that this journal never used: an old disk image was put back.
+
+        What was numbered since this start collides with what is stored, so it is numbered anew in a fresh epoch.
+        """
+        old, first = self.epoch, self._started_at
+        drafts = []
+        for seq in range(first, self.next_seq):
+            message = self.read(old, seq)
+            if message is not None:
+                batch = unseal(message)
+                drafts.append(Draft(batch.polls, batch.missing, batch.lost))
+        self._state.count(f"epochs:{why}")
+        if self.next_seq > first:
+            self._state.acknowledge(old, [(first, self.next_seq - 1)])
+        if self.journal is not None:
+            try:
+                self._take_over(self.journal.begin_epoch(), 1, GENESIS)
+            except OSError as error:
+                self._to_memory(error)
+        else:
+            self._take_over(new_epoch(), 1, GENESIS)
+        if drafts:
+            self.keep(drafts)
+
+    def recover(self) -> bool:
+        """Try to get the disk back, at most every few seconds; returns whether it works."""
+        if self.journal is not None:
+            return True
+        if self._clock.monotonic_s() < self._retry_s:
+            return False
+        self._retry_s = self._clock.monotonic_s() + RECOVER_S
+        try:
+            journal = self._open_journal()
+            self._check_past(journal, grows=False)
+            with self._lock:
+                waiting = list(self._memory)
+                first, head = (waiting[0].seq, GENESIS) if waiting else (self.next_seq, self.head)
+            journal.begin_epoch(self.epoch, next_seq=first, head=head)
+            if waiting:
+                journal.commit(waiting, keep=True, day=_day(self._clock.now_ns()))
+        except (OSError, JournalError) as error:
+            self.trouble = _words(error)
+            return False
+        with self._lock:
+            self.journal = journal
+            self._memory.clear()
+            self._memory_bytes = 0
+        self.trouble = ""
+        return True
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, epoch: str, seq: int) -> bytes | None:
+        """A kept batch, or None if it is kept no more.
+
+        Raises
+        ------
+        OSError
+            The disk cannot be read now.
+        """
+        with self._lock:
+            for batch in reversed(self._recent):
+                if batch.seq == seq and batch.epoch == epoch:
+                    return batch.message
+            if self.journal is None and epoch == self.epoch:
+                return next((b.message for b in self._memory if b.seq == seq), None)
+            journal = self.journal
+        return journal.read(epoch, seq) if journal is not None else None
+
+    def held(self, epoch: str) -> RangeSet:
+        """The numbers of an epoch that `read` can give."""
+        with self._lock:
+            numbers = self.journal.held(epoch) if self.journal is not None else RangeSet()
+            if self.journal is None and epoch == self.epoch:
+                for batch in self._memory:
+                    numbers.add(batch.seq)
+            return numbers
+
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """Known epochs, oldest first."""
+        with self._lock:
+            known = self.journal.epochs if self.journal is not None else ()
+            return known if self.epoch in known else (*known, self.epoch)
+
+    @property
+    def waiting_in_memory(self) -> int:
+        """Bytes of batches that are in memory only. [bytes]"""
+        return self._memory_bytes
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        journal = self._open_journal()
+        self._check_past(journal)
+        self.journal = journal
+        self._take_over(journal.epoch, journal.next_seq, journal.head)
+
+    def _take_over(self, epoch: str, next_seq: int, head: bytes) -> None:
+        with self._lock:
+            self.epoch, self.next_seq, self.head = epoch, next_seq, head
+            self._started_at = next_seq
+
+    def _check_past(self, journal: Journal, *, grows: bool = True) -> None:
+        """Name everything the journal should hold and does not; leave an epoch whose numbers cannot be trusted."""
+        epoch, next_seq = journal.epoch, journal.next_seq
+        used = self._state.used(epoch)
+        if journal.tail_damaged or used > next_seq:
+            reason = "bitrot" if journal.tail_damaged else "regression"
+            last = max(used - 1, next_seq if journal.tail_damaged else 0)
+            for first, end in self._state.accounted(epoch).gaps(next_seq, last):
+                self._state.lose(LostRange(epoch, first, end, reason))
+            if grows:
+                journal.begin_epoch()
+        reason = "bitrot" if journal.damage else "missing"
+        for name in journal.epochs:
+            for first, end in journal.holes(name, self._state.accounted(name)):
+                self._state.lose(LostRange(name, first, end, reason))
+
+    def _on_disk(self, drafts: Sequence[Draft], now_ns: int) -> list[Sealed]:
+        """Nothing is returned when the disk does not take them."""
+        assert self.journal is not None
+        pairs = self._seal_all(drafts, now_ns)
+        batches = [batch for _, batch in pairs]
+        keep, day = any(draft.worth_keeping for draft in drafts), _day(now_ns)
+        try:
+            try:
+                self.journal.commit(batches, keep=keep, day=day)
+            except JournalError:
+                # Once more, in a new file: one bad spot of the medium is not a dead disk.
+                self.journal.commit(batches, keep=keep, day=day)
+        except JournalError as error:
+            if self.journal.end_in_doubt:
+                # The bytes may surface after a restart; declared void now, they mislead nobody then.
+                self._state.lose(LostRange(self.epoch, batches[0].seq, batches[-1].seq, "resealed"))
+            self._to_memory(error)
+            return []
+        if self._frames is not None:
+            for draft, batch in pairs:
+                self._frames.add(batch.epoch, batch.seq, draft.polls, keep=keep, day=day)
+        return batches
+
+    def _in_memory(self, drafts: Sequence[Draft], now_ns: int) -> list[Sealed]:
+        batches = [batch for _, batch in self._seal_all(drafts, now_ns)]
+        with self._lock:
+            for batch in batches:
+                self._memory.append(batch)
+                self._memory_bytes += len(batch.message)
+            acked = self._state.acked(self.epoch)
+            while self._memory_bytes > MEMORY_BYTES or (self._memory and self._memory[0].seq in acked):
+                oldest = self._memory.popleft()
+                self._memory_bytes -= len(oldest.message)
+                if oldest.seq not in acked:
+                    self._state.lose(LostRange(self.epoch, oldest.seq, oldest.seq, "disk-trouble"))
+        return batches
+
+    def _to_memory(self, error: Exception) -> None:
+        self.trouble = _words(error)
+        self._retry_s = self._clock.monotonic_s() + RECOVER_S
+        if self.journal is not None:
+            self.journal.close()
+        with self._lock:
+            self.journal = None
+            self._memory.clear()
+            self._memory_bytes = 0
+        self._take_over(new_epoch(), 1, GENESIS)
+
+    def _seal_all(self, drafts: Iterable[Draft], now_ns: int) -> list[tuple[Draft, Sealed]]:
+        pairs: list[tuple[Draft, Sealed]] = []
+        seq, head = self.next_seq, self.head
+        todo = deque(drafts)
+        while todo:
+            draft = todo.popleft()
+            sealed = self._seal(draft, seq, head, now_ns)
+            if len(sealed.message) > PACKED_BYTES and len(draft.polls) > 1:
+                half = len(draft.polls) // 2
+                todo.appendleft(Draft(draft.polls[half:]))
+                todo.appendleft(Draft(draft.polls[:half], draft.missing, draft.lost))
+                continue
+            pairs.append((draft, sealed))
+            seq, head = seq + 1, sealed.digest
+        return pairs
+
+    def _seal(self, draft: Draft, seq: int, head: bytes, now_ns: int) -> Sealed:
+        return seal(
+            Batch(
+                gateway=self._gateway,
+                epoch=self.epoch,
+                seq=seq,
+                prev=head,
+                at_ns=now_ns,
+                simulated=self._clock.simulated,
+                polls=draft.polls,
+                missing=draft.missing,
+                lost=draft.lost,
+                frames_sha256=frames_digest(draft.polls),
+                software=self._software,
+            ),
+            self._key,
+        )
+
+
+def _day(now_ns: int) -> str:
+    return dt.datetime.fromtimestamp(now_ns // NS, dt.UTC).date().isoformat()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}"
+    return str(error)

@@ -1,0 +1,299 @@
+"""Put a gateway together and run it: buses, batcher, journal, uplink."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from collector import BusMaster
+from gateway_firmware_py.batcher import Batcher
+from gateway_firmware_py.files import DiskFiles, Files
+from gateway_firmware_py.frames import FrameRing
+from gateway_firmware_py.health import HealthDesk, MeterBook, Troubles
+from gateway_firmware_py.journal import Journal
+from gateway_firmware_py.keeper import Keeper
+from gateway_firmware_py.keys import device_key, public_text
+from gateway_firmware_py.outbox import Outbox
+from gateway_firmware_py.retention import prune
+from gateway_firmware_py.state import State
+from gateway_firmware_py.supervise import Supervisor, tell_service_manager
+from gateway_firmware_py.timekeeping import Timekeeper
+from gateway_firmware_py.uplink import Uplink
+from meterline import __version__
+from meterline.clock import Clock
+from meterline.errors import EXIT_FINE, Unreachable
+from meterline.settings import GatewaySettings
+from meterline.wire import Health, Sealed
+
+Sources = dict[str, Callable[[], Awaitable[None]]]
+STOP_S = 4.0
+"""Everything has ended, and the last commit is made, within this. [s]"""
+STUCK_S = 60.0
+"""No progress of the committing thread for so long: the service manager's watchdog is no longer fed. [s]"""
+
+
+def public_key(settings: GatewaySettings) -> str:
+    """The gateway's public key in base64, for the head-end's file; made first if there is none yet."""
+    return public_text(device_key(DiskFiles(), settings.data))
+
+
+def run_gateway(settings: GatewaySettings, clock: Clock, *, announce: Callable[[str], None]) -> int:
+    """Collect, keep and send until SIGINT or SIGTERM.
+
+    Parameters
+    ----------
+    announce
+        Takes one line for a person, at changes of state only.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after a clean stop.
+
+    Raises
+    ------
+    Unreachable
+        Another process runs this gateway.
+    ConfigError
+        The key file cannot be used.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with only_one(settings.data):
+        gateway = Gateway(settings, clock, DiskFiles(), announce, lambda sink: _buses(settings, clock, sink))
+        try:
+            asyncio.run(gateway.run())
+        finally:
+            gateway.close()
+    return EXIT_FINE
+
+
+class Gateway:
+    """The parts of one gateway, wired.
+
+    Parameters
+    ----------
+    sources
+        Makes what brings polls to the sink it is given: name -> coroutine function, one for each bus.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        clock: Clock,
+        files: Files,
+        announce: Callable[[str], None],
+        sources: Callable[[Batcher], Sources],
+    ) -> None:
+        file = settings.file
+        self._settings, self._clock, self._files, self._announce = settings, clock, files, announce
+        self._sources = sources
+        self.troubles = Troubles(announce)
+        self.book = MeterBook()
+        self.state = State(settings.data / "state.db")
+        if self.state.moved_aside is not None:
+            announce(f"state.db was damaged and is now {self.state.moved_aside.name}; the journal has what matters")
+        self.frames = FrameRing(files, settings.data / "frames")
+        self.outbox = Outbox(settings.id, self.state, conflict=self._conflict)
+        self.timekeeper = Timekeeper(clock)
+        self.keeper = Keeper(
+            gateway=settings.id,
+            key=device_key(files, settings.data),
+            clock=clock,
+            software=f"meterline {__version__}",
+            open_journal=self._open_journal,
+            state=self.state,
+            frames=self.frames,
+            kept=self._kept,
+        )
+        self.desk = HealthDesk(self._basics, self.book, self.troubles)
+        self.uplink = Uplink(
+            gateway=settings.id,
+            broker=file.broker,
+            folder=settings.folder,
+            outbox=self.outbox,
+            health=self.desk.message,
+            health_s=file.health_s,
+            monotonic_s=clock.monotonic_s,
+            troubles=self.troubles,
+            announce=announce,
+        )
+        self.batcher = Batcher(
+            self.keeper,
+            self.state,
+            clock,
+            self.timekeeper,
+            self.book,
+            self.troubles,
+            commit_s=file.commit_s,
+            prune=self._prune,
+        )
+        self.outbox.attach(self.keeper)
+        self.desk.add(self._figures)
+        self.supervisor = Supervisor(self.troubles, clock.monotonic_s)
+        self._conflict_pending = False
+
+    async def run(self) -> None:
+        """Until a signal comes (so it wants the process's main thread)."""
+        stop = asyncio.Event()
+        _on_signals(stop)
+        self.supervisor.watch_thread("journal", self.batcher.run)
+        self.supervisor.watch_thread("uplink", self.uplink.run)
+        sources = self._sources(self.batcher)
+        for name, run in sources.items():
+            self.supervisor.watch(f"bus-{name}", run)
+        self.supervisor.watch("clock", self._look_at_clock)
+        tell_service_manager("READY=1")
+        held = sum(len(self.keeper.held(epoch)) for epoch in self.keeper.epochs)
+        self._announce(f"gateway {self._settings.id}: {len(sources)} bus(es), {held} batch(es) in the journal")
+        await stop.wait()
+        self._announce(f"gateway {self._settings.id}: stopping")
+        tell_service_manager("STOPPING=1")
+        late = await self.supervisor.stop(STOP_S)
+        if late:
+            self._announce(f"did not end in time: {', '.join(late)}")
+
+    def close(self) -> None:
+        """Save the cursors and let go of all files."""
+        self.batcher.save()
+        if self.keeper.journal is not None:
+            self.keeper.journal.close()
+        self.frames.close()
+        self.state.close()
+
+    # --- wiring ----------------------------------------------------------------------------------------------------
+
+    def _open_journal(self) -> Journal:
+        return Journal(self._files, self._settings.data / "journal")
+
+    def _kept(self, batches: Sequence[Sealed]) -> None:
+        self.outbox.announce(batches)
+        self.uplink.wake()
+
+    def _conflict(self) -> None:
+        if not self._conflict_pending:
+            self._conflict_pending = True
+            self.batcher.errand(self._renumber)
+
+    def _renumber(self) -> None:
+        self.troubles.set("epoch", "the head-end holds numbers this journal never used; numbering anew")
+        self.keeper.renumber("conflict")
+        self.outbox.attach(self.keeper)
+        self.troubles.set("epoch", "")
+        self._conflict_pending = False
+
+    def _prune(self) -> None:
+        if self.keeper.journal is not None:
+            prune(self.keeper.journal, self.frames, self.state, self._settings.file.journal, self._clock.now_ns())
+
+    async def _look_at_clock(self) -> None:
+        while True:
+            steps = self.timekeeper.steps
+            self.timekeeper.look()
+            if self.timekeeper.steps != steps:
+                self._announce(f"the clock jumped by {self.timekeeper.last_step_s:+.1f} s; readings are marked")
+            if self._clock.monotonic_s() - self.batcher.progress_s < STUCK_S:
+                tell_service_manager("WATCHDOG=1")
+            await asyncio.sleep(1.0)
+
+    def _basics(self, state: str) -> Health:
+        epoch = self.keeper.epoch
+        held = self.keeper.held(epoch)
+        return Health(
+            gateway=self._settings.id,
+            epoch=epoch,
+            state=state,
+            at_ns=self._clock.now_ns(),
+            first_seq=held.first if held else 0,
+            next_seq=self.keeper.next_seq,
+            acked=self.state.acked(epoch).reaches(),
+            software=f"meterline {__version__}",
+            simulated=self._clock.simulated,
+        )
+
+    def _figures(self) -> dict[str, float]:
+        journal = self.keeper.journal
+        window = self.outbox.window
+        return {
+            "journal_bytes": float(journal.size if journal is not None else 0),
+            "frames_bytes": float(self.frames.size),
+            "memory_only_bytes": float(self.keeper.waiting_in_memory),
+            "backlog": float(self.outbox.backlog),
+            "live": float(self.outbox.live),
+            "under_way": float(window.under_way),
+            "window": float(window.size),
+            "latency_s": window.latency_s or 0.0,
+            "sent": float(self.uplink.sent),
+            "resent": float(self.uplink.resent),
+            "connections": float(self.uplink.connections),
+            "commits": float(self.batcher.commits),
+            "slowest_commit_s": self.batcher.slowest_commit_s,
+            "clock_state": float(self.timekeeper.state),
+            "clock_steps": float(self.timekeeper.steps),
+            "restarts": float(self.supervisor.restarts),
+            **{name: float(value) for name, value in self.state.counters().items()},
+        }
+
+
+def _buses(settings: GatewaySettings, clock: Clock, sink: Batcher) -> Sources:
+    plant = settings.plant
+    return {
+        bus.id: BusMaster(bus, plant, settings.file.rates, clock, sink).run
+        for bus in plant.buses.values()
+        if bus.gateway == settings.id
+    }
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        else:
+            loop.add_signal_handler(number, stop.set)
+
+
+class only_one:  # noqa: N801 - used as a statement
+    """Hold the folder's lock while the block runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> None:
+        file = self._path.open("a+", encoding="ascii")
+        try:
+            _lock(file)
+        except OSError as error:
+            file.seek(0)
+            owner = file.read(20).strip() or "?"
+            file.close()
+            raise Unreachable(
+                str(self._path.parent),
+                f"process {owner} already runs this gateway",
+                "stop it first, or give this one its own 'data' folder",
+            ) from error
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        self._file = file
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _lock(file: IO[str]) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,105 @@
+"""What goes when the disk fills or time has passed: whole files, by class, age and acknowledgement.
+
+In this order:
+
+1. frames beyond their age;
+2. acknowledged fast samples beyond two weeks, acknowledged quarter-hour values beyond half a year;
+3. over the quota: the oldest frames, then the oldest acknowledged fast samples, then the oldest acknowledged
+   quarter-hour values (quota beats age, but only for what is stored elsewhere);
+4. still over it: the oldest unacknowledged segment, and the head-end is told which numbers, and why.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+from gateway_firmware_py.frames import FrameRing
+from gateway_firmware_py.journal import Journal, Segment
+from gateway_firmware_py.state import State
+from meterline.clock import NS
+from meterline.ranges import RangeSet
+from meterline.settings import JournalSettings
+from meterline.wire import LostRange
+
+FAST_DAYS = 14
+"""Acknowledged fast samples are kept so long where the quota allows. [days]"""
+
+
+def prune(journal: Journal, frames: FrameRing | None, state: State, rules: JournalSettings, now_ns: int) -> int:
+    """Bring the disk within the rules; returns how many files went.
+
+    Raises
+    ------
+    OSError
+        A file could not be removed.
+    """
+    today = dt.datetime.fromtimestamp(now_ns // NS, dt.UTC).date()
+    accounted = {epoch: state.accounted(epoch) for epoch in journal.epochs}
+    gone = 0
+    if frames is not None:
+        for kept in frames.segments():
+            days = rules.keep_days if kept.keep else rules.frames_days
+            if _older(kept.day, today, days) and not frames.is_active(kept):
+                frames.drop(kept)
+                gone += 1
+    for segment in _stored(journal, accounted):
+        if _older(segment.day, today, rules.keep_days if segment.keep else FAST_DAYS):
+            journal.drop(segment)
+            gone += 1
+    quota = rules.quota_mb * 1_000_000
+    while journal.size + (frames.size if frames is not None else 0) > quota:
+        if not (_drop_frames(frames) or _drop_stored(journal, accounted) or _drop_unstored(journal, state, accounted)):
+            break
+        gone += 1
+    return gone
+
+
+def make_room(journal: Journal, frames: FrameRing | None, state: State) -> bool:
+    """The disk is full by somebody else's doing: give up the oldest file that is not needed. False if there is none."""
+    accounted = {epoch: state.accounted(epoch) for epoch in journal.epochs}
+    return _drop_frames(frames) or _drop_stored(journal, accounted)
+
+
+def _older(day: str, today: dt.date, days: int) -> bool:
+    return (today - dt.date.fromisoformat(day)).days > days
+
+
+def _stored(journal: Journal, accounted: dict[str, RangeSet]) -> Iterator[Segment]:
+    """Segments whose every number is acknowledged or declared lost, oldest first."""
+    for segment in journal.segments():
+        if not journal.is_active(segment) and all(
+            accounted[segment.epoch].holds_all(first, last) for first, last in segment.seqs
+        ):
+            yield segment
+
+
+def _drop_frames(frames: FrameRing | None) -> bool:
+    if frames is None:
+        return False
+    for keep in (False, True):
+        for segment in frames.segments():
+            if segment.keep is keep and not frames.is_active(segment):
+                frames.drop(segment)
+                return True
+    return False
+
+
+def _drop_stored(journal: Journal, accounted: dict[str, RangeSet]) -> bool:
+    segments = list(_stored(journal, accounted))
+    oldest = next((s for s in segments if not s.keep), next(iter(segments), None))
+    if oldest is None:
+        return False
+    journal.drop(oldest)
+    return True
+
+
+def _drop_unstored(journal: Journal, state: State, accounted: dict[str, RangeSet]) -> bool:
+    oldest = next((s for s in journal.segments() if not journal.is_active(s)), None)
+    if oldest is None:
+        return False
+    for first, last in oldest.seqs:
+        for a, b in accounted[oldest.epoch].gaps(first, last):
+            state.lose(LostRange(oldest.epoch, a, b, "quota"))
+    journal.drop(oldest)
+    return True

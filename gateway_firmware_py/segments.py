@@ -1,0 +1,126 @@
+"""One segment file of the journal: records laid end to end, each able to prove itself.
+
+::
+
+    "MLJ1" | length u32 | seq u64 | digest 32 | CRC-32 of the payload u32 | CRC-32 of the 52 bytes before u32 | payload
+
+The payload is a batch message, byte for byte as it is sent; the digest is its link of the hash chain. The header has a
+checksum of its own, so that a record cut short by a power cut (its header whole, the end of the file too near) is told
+apart from a record whose length was damaged.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from zlib import crc32
+
+MAGIC = b"MLJ1"
+_HEAD = struct.Struct(">4sIQ32sI")
+_CHECK = struct.Struct(">I")
+HEADER = _HEAD.size + _CHECK.size
+MAX_PAYLOAD = 1 << 20
+"""A longer length is damage, not a batch. [bytes]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A whole record found at `offset` of a segment; the payload stands at `start` .. `end`."""
+
+    seq: int
+    digest: bytes
+    offset: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a segment's bytes turned out to hold.
+
+    Attributes
+    ----------
+    records
+        Every record that proves itself, in file order.
+    damaged
+        Half-open byte ranges between records that prove nothing: bit rot, not a power cut.
+    good_end
+        Where the last whole record ends.
+    torn
+        Whether what follows `good_end` is explained by a power cut during the last write (a record cut short, or
+        zeros where its bytes should be). Such bytes were never synced, so their number was never used.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    damaged: list[tuple[int, int]] = field(default_factory=list)
+    good_end: int = 0
+    torn: bool = False
+
+
+def pack(seq: int, digest: bytes, payload: bytes) -> bytes:
+    """One record as bytes."""
+    head = _HEAD.pack(MAGIC, len(payload), seq, digest, crc32(payload))
+    return head + _CHECK.pack(crc32(head)) + payload
+
+
+def record_at(data: bytes, offset: int) -> Record | None:
+    """The record that begins exactly at `offset`, or None if nothing there proves itself."""
+    head = _header_at(data, offset)
+    if head is None:
+        return None
+    length, seq, digest, check = head
+    start = offset + HEADER
+    end = start + length
+    if end > len(data) or crc32(memoryview(data)[start:end]) != check:
+        return None
+    return Record(seq, digest, offset, start, end)
+
+
+def scan(data: bytes) -> Scan:
+    """Find every record of a segment; whatever proves nothing is named, never guessed at."""
+    found = Scan()
+    offset = 0
+    while offset < len(data):
+        record = record_at(data, offset)
+        if record is None:
+            following = _next_record(data, offset + 1)
+            if following is None:
+                break
+            found.damaged.append((offset, following.offset))
+            record = following
+        found.records.append(record)
+        offset = found.good_end = record.end
+    if found.good_end < len(data):
+        found.torn = _explained_by_power_cut(data, found.good_end)
+        if not found.torn:
+            found.damaged.append((found.good_end, len(data)))
+    return found
+
+
+def _header_at(data: bytes, offset: int) -> tuple[int, int, bytes, int] | None:
+    if len(data) - offset < HEADER:
+        return None
+    magic, length, seq, digest, check = _HEAD.unpack_from(data, offset)
+    (own,) = _CHECK.unpack_from(data, offset + _HEAD.size)
+    if magic != MAGIC or length > MAX_PAYLOAD or crc32(memoryview(data)[offset : offset + _HEAD.size]) != own:
+        return None
+    return length, seq, digest, check
+
+
+def _next_record(data: bytes, offset: int) -> Record | None:
+    while (offset := data.find(MAGIC, offset)) >= 0:
+        if (record := record_at(data, offset)) is not None:
+            return record
+        offset += 1
+    return None
+
+
+def _explained_by_power_cut(data: bytes, offset: int) -> bool:
+    tail = data[offset:]
+    written = tail.rstrip(b"\0")  # a length that reached the disk before its bytes did reads as zeros
+    if len(written) < HEADER:
+        return MAGIC.startswith(written[:4])
+    head = _header_at(data, offset)
+    if head is None:
+        return False
+    return len(tail) < HEADER + head[0] or len(written) <= HEADER + head[0] - 16

@@ -1,0 +1,99 @@
+"""A head-end for the gateway's tests: verifies, keeps by key, acknowledges. It can be told to misbehave."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import paho.mqtt.client as mqtt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from meterline.ranges import RangeSet
+from meterline.wire import GENESIS, Ack, Batch, Health, ack_topic, decode_health, encode_ack, gateway_of, unseal, verify
+
+
+class FakeHeadend:
+    """Keeps every message by ``(epoch, seq)``; `mangle` may turn an acknowledgement into none or several."""
+
+    def __init__(self, port: int, key: Ed25519PublicKey, *, answers: bool = True) -> None:
+        self._port, self._key = port, key
+        self._lock = threading.Lock()
+        self.answers = answers
+        self.mangle: Callable[[Ack], list[Ack]] = lambda ack: [ack]
+        self.stored: dict[tuple[str, int], bytes] = {}
+        self.doubles = 0
+        self.received: dict[str, RangeSet] = {}
+        self.health: list[Health] = []
+        self.problems: list[str] = []
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="fake-headend", protocol=mqtt.MQTTv5)
+        self._client.on_connect = lambda c, u, f, r, p: c.subscribe([("ml1/up/+/batch", 1), ("ml1/up/+/health", 1)])
+        self._client.on_message = self._on_message
+        self._client.reconnect_delay_set(1, 1)
+
+    def start(self) -> None:
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 3600
+        self._client.connect("127.0.0.1", self._port, clean_start=False, properties=properties)
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def publish(self, ack: Ack, *, retain: bool = True) -> None:
+        self._client.publish(ack_topic(ack.gateway), encode_ack(ack), qos=1, retain=retain)
+
+    def batches(self) -> list[Batch]:
+        with self._lock:
+            return [unseal(message) for _, message in sorted(self.stored.items())]
+
+    def ack(self, gateway: str, epoch: str) -> Ack:
+        received = self.received.setdefault(epoch, RangeSet())
+        wanted = received.gaps(1, received.last) if received else ()
+        return Ack(gateway, epoch, received.ranges, wanted)
+
+    def acknowledge_all(self, gateway: str) -> None:
+        with self._lock:
+            for epoch in self.received:
+                for ack in self.mangle(self.ack(gateway, epoch)):
+                    self.publish(ack)
+
+    def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
+        try:
+            if message.topic.endswith("/health"):
+                self.health.append(decode_health(message.payload))
+                return
+            verify(message.payload, self._key)
+            batch = unseal(message.payload)
+        except Exception as error:  # noqa: BLE001 - told by the test
+            self.problems.append(repr(error))
+            return
+        with self._lock:
+            key = (batch.epoch, batch.seq)
+            if key in self.stored:
+                self.doubles += 1
+                if self.stored[key] != message.payload:
+                    self.problems.append(f"two different batches with the key {key}")
+            self.stored[key] = bytes(message.payload)
+            mine = self.received.setdefault(batch.epoch, RangeSet())
+            mine.add(batch.seq)
+            for lost in batch.lost:
+                self.received.setdefault(lost.epoch, RangeSet()).add(lost.first, lost.last)
+            if self.answers:
+                for ack in self.mangle(self.ack(gateway_of(message.topic), batch.epoch)):
+                    self.publish(ack)
+
+    def chain_breaks(self) -> list[str]:
+        """Where a stored batch does not name the digest of the stored batch before it."""
+        from meterline.wire import digest_of
+
+        breaks = []
+        for (epoch, seq), message in sorted(self.stored.items()):
+            before = self.stored.get((epoch, seq - 1))
+            expected = digest_of(before) if before else (GENESIS if seq == 1 else None)
+            if expected is not None and unseal(message).prev != expected:
+                breaks.append(f"{epoch}/{seq}")
+        return breaks
