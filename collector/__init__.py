@@ -1,1 +1,22 @@
-"""Edge, bus side: bytes on a wire become Polls."""
+"""The bus side of the gateway: questions leave, answers become polls.
+
+The way of a value through this room::
+
+    schedule ──turn──► poller ──question──► bus ──bytes──► transports ══► meter
+       ▲                 │  ▲                │
+    plan (profile)       │  └── decode ◄─────┘ protocols.modbus (finds the answer)
+                         ▼
+                  Poll / MissingSpan ──► Sink (the gateway's journal)
+
+* :mod:`collector.plan` says which words to ask for, :mod:`collector.schedule` when;
+* :mod:`collector.bus` owns one line and its manners, over a :mod:`collector.transports`;
+* :mod:`collector.protocols` are pure codecs; :mod:`collector.decode` is the only place where byte order exists;
+* :mod:`collector.poller` is the one task per bus that puts it together; :mod:`collector.contact` what it knows of a
+  meter; :mod:`collector.plausibility` its first doubts;
+* :mod:`collector.simulated` is a factory that answers real frames.
+"""
+
+from collector.plan import Block, Plan, request_plan
+from collector.poller import BusMaster, Sink, Tap
+
+__all__ = ["Block", "BusMaster", "Plan", "Sink", "Tap", "request_plan"]

@@ -1,0 +1,265 @@
+"""One physical line and its manners: one question at a time, silence where silence is due, nothing taken on trust.
+
+A `Line` belongs to exactly one task. It empties the line before it asks, keeps the gaps between frames, waits for the
+one answer that fits, and after a time-out keeps quiet as long as it would have waited, so that a late answer falls into
+the silence and not behind the next question. It never raises for trouble on the line: an `Outcome` carries the error
+beside the bytes that prove it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from collector.transports import Transport, transport_for
+from meterline.clock import Clock
+from meterline.errors import BusError, FrameError, Garbled, LineDown, Refused, Silent
+from meterline.readings import Exchange
+from meterline.site import Bus
+
+log = logging.getLogger(__name__)
+
+BITS_A_CHARACTER = 11
+FIXED_ABOVE_BAUD = 19_200
+"""Above this speed the silence between frames is 1.75 ms, whatever the speed (serial line guide, 2.5.1.1)."""
+NOISE_ENDS_S = 0.1
+"""A full answer's worth of bytes, then this long nothing, and still no answer in it: it will not become one. [s]"""
+HALF_OPEN_AFTER = 3
+"""Unanswered questions in a row after which a TCP connection is taken for dead and made anew."""
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
+
+
+class Question(Protocol):
+    """What a codec gives to the line: the bytes to send, and how to know the answer."""
+
+    @property
+    def request(self) -> bytes:
+        """The frame to send."""
+        ...
+
+    @property
+    def answer_length(self) -> int:
+        """Length of a complete answer. [bytes]"""
+        ...
+
+    def answer(self, received: bytearray) -> bytes | None:
+        """The payload once it is complete; raises `Refused` or `FrameError`."""
+        ...
+
+    def foreign(self, received: bytearray) -> bool:
+        """Whether what came is all well-formed, but none of it ours."""
+        ...
+
+    def echoed(self, received: bytearray) -> bool:
+        """Whether our own request came back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one question.
+
+    Attributes
+    ----------
+    payload
+        The answer's payload; empty if there is an error.
+    late
+        Bytes that answer no question of ours, or no longer one: thrown away.
+    took_s
+        From the question's last byte to the answer's, or to giving up. [s]
+    """
+
+    payload: bytes
+    error: BusError | None
+    exchange: Exchange
+    late: bytes = b""
+    took_s: float = 0.0
+
+
+class Line:
+    """The owner of one bus.
+
+    Attributes
+    ----------
+    frames_by_silence
+        Whether silence parts frames here (a serial line, also behind TCP); a Modbus/TCP stream has lengths and
+        transaction ids instead, and needs no silence.
+    reconnects, echoes
+        Counters since the start.
+    """
+
+    def __init__(self, bus: Bus, clock: Clock, transport: Transport | None = None) -> None:
+        self.bus, self._clock = bus, clock
+        self._transport = transport if transport is not None else transport_for(bus)
+        self.frames_by_silence = bus.kind != "modbus-tcp"
+        self._char_s = BITS_A_CHARACTER / bus.baud if self.frames_by_silence else 0.0
+        silence = 3.5 * self._char_s if bus.baud <= FIXED_ABOVE_BAUD else 0.00175
+        self._gap_s = max(silence if self.frames_by_silence else 0.0, bus.gap_ms / 1000)
+        self._received = bytearray()
+        self._free_at = 0.0
+        self._retry_at, self._retry_s = 0.0, RETRY_FIRST_S
+        self._down: LineDown | None = None
+        self._unanswered = 0
+        self._transaction = 0
+        self.reconnects = self.echoes = 0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the last attempt to open the line failed."""
+        return self._down is not None
+
+    def next_transaction(self) -> int:
+        """A number that none of the last 65535 questions had."""
+        self._transaction = self._transaction % 0xFFFF + 1
+        return self._transaction
+
+    async def ask(self, make: Callable[[], Question], gap_s: float = 0.0, *, keep_quiet: bool = True) -> Outcome:
+        """Put one question and wait for its answer.
+
+        Parameters
+        ----------
+        make
+            Makes the question at the moment it is sent (a repeated one needs a transaction id of its own).
+        gap_s
+            Rest the meter needs before it, beyond what the line itself needs. [s]
+        keep_quiet
+            Whether an unanswered question is followed by silence. Only for a question that no later one to the same
+            meter resembles may this be false.
+        """
+        stale = self._transport.is_open
+        outcome = await self._ask_once(make(), gap_s, keep_quiet)
+        if isinstance(outcome.error, LineDown) and stale and not outcome.exchange.response:
+            # Meters and serial servers hang up on idle connections; that is no fault, and is not told as one.
+            outcome = await self._ask_once(make(), gap_s, keep_quiet)
+        return outcome
+
+    def rest(self) -> None:
+        """Keep the line quiet for as long as an answer may take."""
+        self._free_at = asyncio.get_running_loop().time() + self.bus.answer_within_s
+
+    def close(self) -> None:
+        """Let go of the line."""
+        self._transport.close()
+
+    async def _ask_once(self, question: Question, gap_s: float, keep_quiet: bool) -> Outcome:
+        loop = asyncio.get_running_loop()
+        try:
+            await self._ready(loop)
+            late = await self._hush(loop, max(self._gap_s, gap_s))
+            self._transport.write(question.request)
+        except LineDown as down:
+            return Outcome(b"", down, Exchange(b"", b"", self._clock.now_ns(), None, down.cause))
+        sent_ns, sent_s = self._clock.now_ns(), loop.time()
+        payload, error, raw = await self._answer_to(question, loop, sent_s)
+        answered_ns = self._clock.now_ns()
+        self._free_at = loop.time()
+        if raw:
+            self._unanswered = 0
+        if error is None:
+            if not self.frames_by_silence:
+                late = raw[: len(raw) - question.answer_length]
+            return Outcome(
+                payload, None, Exchange(question.request, raw, sent_ns, answered_ns), late, self._free_at - sent_s
+            )
+        if isinstance(error, LineDown | FrameError) and not self.frames_by_silence:
+            self._transport.close()
+        elif isinstance(error, Silent | Garbled) and self.frames_by_silence and keep_quiet:
+            self._free_at += self._patience_s(question)
+        if isinstance(error, Silent) and not raw:
+            self._lose_half_open()
+        answered = answered_ns if isinstance(error, Refused) else None
+        return Outcome(
+            b"", error, Exchange(question.request, raw, sent_ns, answered, error.cause), late, loop.time() - sent_s
+        )
+
+    def _patience_s(self, question: Question) -> float:
+        """Longest wait for a complete answer: the bus's, and the time the bytes themselves take. [s]"""
+        return self.bus.answer_within_s + (len(question.request) + question.answer_length) * self._char_s
+
+    async def _answer_to(
+        self, question: Question, loop: asyncio.AbstractEventLoop, sent_s: float
+    ) -> tuple[bytes, BusError | None, bytes]:
+        received = self._received
+        deadline = sent_s + self._patience_s(question)
+        raw = b""
+        until = deadline
+        while True:
+            try:
+                chunk = await self._transport.read(until)
+            except LineDown as error:
+                return b"", error, raw
+            if not chunk:
+                break
+            raw += chunk
+            received += chunk
+            try:
+                payload = question.answer(received)
+            except (Refused, FrameError) as error:
+                return b"", error, raw
+            if payload is not None:
+                return payload, None, raw
+            if self.frames_by_silence and len(received) >= question.answer_length and not question.foreign(received):
+                until = min(deadline, loop.time() + NOISE_ENDS_S)
+        return b"", self._verdict(question, received, raw), raw
+
+    def _verdict(self, question: Question, received: bytearray, raw: bytes) -> BusError:
+        within = f"within {self.bus.answer_within_s:g} s"
+        if not raw:
+            return Silent(f"no answer {within}; check power, address, baud, parity and the A/B wires")
+        if question.echoed(received):
+            self.echoes += 1
+            if len(received) == len(question.request):
+                return Silent(f"only our own echo came back {within}; check the meter, or the adapter's echo switch")
+        if question.foreign(received):
+            return Silent(f"only answers of others came {within}; check the address, and for a second master")
+        return Garbled(f"{len(raw)} bytes came, but no valid answer; check termination, shielding, baud and parity")
+
+    async def _ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._transport.is_open:
+            return
+        if loop.time() < self._retry_at and self._down is not None:
+            raise LineDown(str(self._down))
+        self._received.clear()
+        self._unanswered = 0
+        try:
+            await self._transport.open()
+        except LineDown as error:
+            if self._down is None:
+                log.warning("%s: %s", self.bus.id, error)
+            self._down = error
+            self._retry_at = loop.time() + self._retry_s * random.uniform(0.8, 1.2)
+            self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
+            raise
+        if self._down is not None:
+            log.info("%s: line is back", self.bus.id)
+        self.reconnects += 1
+        self._down, self._retry_s = None, RETRY_FIRST_S
+
+    async def _hush(self, loop: asyncio.AbstractEventLoop, gap_s: float) -> bytes:
+        """Wait until the line may be used, throwing away what still arrives; a stream needs no emptying."""
+        if not self.frames_by_silence:
+            if (wait := self._free_at + gap_s - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            return b""
+        self._received.clear()
+        patience = loop.time() + 2 * self.bus.answer_within_s + 1.0
+        late = self._transport.drain()
+        if late:
+            self._free_at = max(self._free_at, loop.time())
+        while (until := self._free_at + gap_s) > loop.time():
+            chunk = await self._transport.read(until)
+            if chunk:
+                late += chunk
+                # Whoever talks now ends its frame first; only a line that never falls silent is asked nevertheless.
+                self._free_at = min(max(self._free_at, loop.time()), patience)
+        return late
+
+    def _lose_half_open(self) -> None:
+        """A peer that lost its power never says goodbye: after a few unanswered questions, connect anew."""
+        self._unanswered += 1
+        if self._unanswered >= HALF_OPEN_AFTER and self.bus.kind != "serial":
+            self._transport.close()

@@ -1,0 +1,168 @@
+"""What we know of reaching one meter: whether it answers, what it refuses, which questions are still open.
+
+All of it heals: a silent meter is probed ever more slowly but at least once a minute, a refusal is forgotten after an
+hour and tried again. Nothing is disabled for good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from collector.decode import BlockDecoder
+from collector.plan import NOTHING, Avoid, Block, Item, Place, Plan, block_of, request_plan
+from collector.plausibility import Plausibility
+from meterline.clock import NS
+from meterline.profiles import Profile, Rate, Table
+from meterline.readings import MissingSpan
+from meterline.site import Meter
+
+PROBE_FIRST_S, PROBE_MOST_S = 1.5, 48.0
+"""Shortest and longest rest between two questions to a silent meter: it is heard within a minute of its return. [s]"""
+PROBE_PLANT_NS = 900 * NS
+"""On a simulated site's fast clock a minute is hours: there, not longer than this much plant time. [ns]"""
+PROBE_SHARE = 10.0
+"""... but never so often that probes of one meter take more than a tenth of the line."""
+FORGET_NS = 3600 * NS
+"""A refusal is believed this long. [ns]"""
+MUTE_AFTER = 3
+"""Polls in a row in which a meter answers other requests but not this one, until the request counts as refused."""
+
+FIGURES = ("requests", "good", "silent", "garbled", "refused", "late_bytes", "skipped", "response_ms")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with the decoders of its answers, and what it was told to avoid."""
+
+    plan: Plan
+    decoders: tuple[BlockDecoder, ...]
+    avoid: Avoid = NOTHING
+
+    @classmethod
+    def of(cls, plan: Plan, avoid: Avoid = NOTHING) -> Prepared:
+        """Make the decoders once."""
+        return cls(plan, tuple(BlockDecoder(block, plan.points) for block in plan.blocks), avoid)
+
+
+@dataclass
+class Contact:
+    """One meter, as its line's poller sees it.
+
+    Attributes
+    ----------
+    unit
+        Its address as the frames carry it.
+    failures
+        Turns in a row that brought nothing.
+    open_span
+        The silence that lasts, if one does.
+    unanswered
+        (table, words) of questions that may still be answered late; on a serial line the next one must differ.
+    """
+
+    meter: Meter
+    profile: Profile
+    unit: int
+    plausibility: Plausibility
+    failures: int = 0
+    cause: str = ""
+    open_span: MissingSpan | None = None
+    last_good_ns: int = 0
+    unanswered: set[tuple[Table, int]] = field(default_factory=set)
+    figures: dict[str, float] = field(default_factory=lambda: dict.fromkeys(FIGURES, 0.0))
+    _asked_s: float = -1e9
+    _asked_ns: int = 0
+    _cuts: dict[Place, int] = field(default_factory=dict)
+    _refused: dict[str, int] = field(default_factory=dict)
+    _mute: dict[Place, int] = field(default_factory=dict)
+    _prepared: dict[frozenset[Rate], Prepared] = field(default_factory=dict)
+
+    def prepared(
+        self, rates: frozenset[Rate], slot_ns: int, shared: dict[tuple[str, frozenset[Rate]], Prepared]
+    ) -> Prepared:
+        """The plan for some rate classes: the page's own (shared by all meters of the type), or what is left of it."""
+        self._cuts = {place: since for place, since in self._cuts.items() if slot_ns - since < FORGET_NS}
+        self._refused = {name: since for name, since in self._refused.items() if slot_ns - since < FORGET_NS}
+        if not self._cuts and not self._refused:
+            key = (self.profile.id, rates)
+            if key not in shared:
+                shared[key] = Prepared.of(request_plan(self.profile, rates))
+            return shared[key]
+        avoid = Avoid(frozenset(self._cuts), frozenset(self._refused))
+        own = self._prepared.get(rates)
+        if own is None or own.avoid != avoid:
+            own = self._prepared[rates] = Prepared.of(request_plan(self.profile, rates, avoid), avoid)
+        return own
+
+    def learn_cut(self, place: Place, slot_ns: int) -> None:
+        """No request may reach across to this word from the one before."""
+        self._cuts[place] = slot_ns
+
+    def learn_refused(self, measurand: str, slot_ns: int) -> None:
+        """The meter refuses this point asked for by itself."""
+        self._refused[measurand] = slot_ns
+
+    def is_mute(self, block: Block) -> bool:
+        """Count one more poll without this block's answer; whether it should be treated as refused."""
+        place = (block.table, block.address)
+        self._mute[place] = self._mute.get(place, 0) + 1
+        return self._mute[place] >= MUTE_AFTER
+
+    def not_mute(self, block: Block) -> None:
+        """The block was answered."""
+        if self._mute:
+            self._mute.pop((block.table, block.address), None)
+
+    def is_due(self, now_s: float, now_ns: int, cost_s: float) -> bool:
+        """Whether a meter may be asked: always while it answers, ever more seldom while it does not."""
+        if not self.failures:
+            return True
+        rest = min(PROBE_FIRST_S * 2.0 ** min(self.failures - 1, 10), PROBE_MOST_S)
+        passed = now_s - self._asked_s
+        return passed >= rest or (now_ns - self._asked_ns >= PROBE_PLANT_NS and passed >= PROBE_SHARE * cost_s)
+
+    def is_overdue(self, now_s: float) -> bool:
+        """Whether a silent meter has waited so long that it goes before others."""
+        return now_s - self._asked_s >= PROBE_MOST_S
+
+    def asked(self, now_s: float, now_ns: int) -> None:
+        """Note when a turn was spent on it."""
+        self._asked_s, self._asked_ns = now_s, now_ns
+
+    def probe_item(self) -> Item | None:
+        """A small question unlike every unanswered one, so that no late answer can be taken for its answer."""
+        plan = request_plan(self.profile)
+        items = [item for block in plan.blocks for item in block.items]
+        first = self.profile.probe.measurand if self.profile.probe else ""
+        items.sort(key=lambda item: plan.points[item.column].measurand != first)
+        for item in items:
+            if (item.table, item.end - item.start) not in self.unanswered:
+                return item
+        return _pair(items, self.unanswered, self.profile)
+
+    def missed(self, slot_ns: int, cause: str) -> MissingSpan | None:
+        """A turn brought nothing: the span this opens, if it is the first."""
+        self.failures += 1
+        self.cause = cause
+        if self.open_span is not None:
+            return None
+        self.open_span = MissingSpan(self.meter.id, slot_ns, None, cause)
+        return self.open_span
+
+    def answered(self, slot_ns: int) -> MissingSpan | None:
+        """A turn brought something: the span this closes, if one was open."""
+        self.failures, self.cause, self.last_good_ns = 0, "", slot_ns
+        span, self.open_span = self.open_span, None
+        return None if span is None else MissingSpan(span.meter, span.start_ns, max(slot_ns, span.start_ns), span.cause)
+
+
+def _pair(items: list[Item], unlike: set[tuple[Table, int]], profile: Profile) -> Item | None:
+    """Two neighbours asked for together, where single points all look alike; None if nothing differs."""
+    ordered = sorted(items, key=lambda item: (item.table, item.start))
+    for first, second in pairwise(ordered):
+        if first.table == second.table and first.end == second.start:
+            both = block_of((first, second))
+            if both.count <= profile.limits.max_words and (both.table, both.count) not in unlike:
+                return Item(0, both.table, both.address, both.address + both.count, first.cells, counter=False)
+    return None

@@ -1,0 +1,212 @@
+"""Words to numbers: the only place where byte order, scaled integers, packed decimals and "no value" patterns exist.
+
+A number is kept as the meter gave it. Integers stay integers, a 32-bit float becomes the shortest decimal that a
+32-bit float reads back to the same bits (230.1, not 230.10000610351562), sums of parts are exact. Scale and unit live
+in the column's exponent and touch no digit. What is no number becomes INVALID, never a number.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from operator import itemgetter
+
+from collector.plan import Block, Item, block_of, words_of
+from meterline.profiles import WORDS, Cells, DataType, Order, Point
+from meterline.readings import Number, Quality
+
+FORMAT: dict[DataType, str] = {
+    "uint16": "H", "int16": "h", "bcd16": "H", "uint32": "I", "int32": "i", "bcd32": "I", "bcd48": "Q",
+    "uint64": "Q", "int64": "q", "float32": "f", "float64": "d",
+}  # fmt: skip
+"""How :mod:`struct` reads each type from most-significant-first bytes; bcd48 is padded to eight bytes."""
+INVALID = int(Quality.INVALID)
+
+Convert = Callable[[Number], Number | None]
+
+
+def shortest_float32(x: float) -> float:
+    """The double whose decimal is the shortest that reads back as this 32-bit float.
+
+    Six digits always survive a 32-bit float and nine always suffice. A candidate within half a step of the 32-bit
+    grid reads back (half a step is 2**28 steps of the double's grid; below a power of two the grid is twice as fine,
+    so candidates there must be within a quarter).
+    """
+    if x == 0.0:
+        return x
+    if -1.1754943508222875e-38 < x < 1.1754943508222875e-38:
+        return _shortest_subnormal(x)
+    half = math.ulp(x) * 268435456.0
+    for pattern in ("%.6g", "%.7g", "%.8g"):
+        candidate = float(pattern % x)
+        off = abs(candidate - x)
+        if off < half and (off < half / 2 or not (abs(candidate) < abs(x) and math.frexp(x)[0] in (0.5, -0.5))):
+            return candidate
+    return float(f"{x:.9g}")
+
+
+def _shortest_subnormal(x: float) -> float:
+    for digits in range(1, 9):
+        candidate = float(f"{x:.{digits}g}")
+        if struct.unpack(">f", struct.pack(">f", candidate))[0] == x:
+            return candidate
+    return float(f"{x:.9g}")
+
+
+def wire_order(order: Order, type_: DataType) -> list[int]:
+    """Where each byte of a value, most significant first, stands among the bytes on the wire.
+
+    ``CDAB`` and ``DCBA`` turn the order of the words, ``BADC`` and ``DCBA`` the two bytes inside each word.
+    """
+    words = list(range(WORDS[type_]))
+    if order in ("CDAB", "DCBA"):
+        words.reverse()
+    swap = order in ("BADC", "DCBA")
+    return [2 * word + (half ^ swap) for word in words for half in (0, 1)]
+
+
+class BlockDecoder:
+    """One request's answer, ready to be taken apart: made once per plan, used at every poll."""
+
+    __slots__ = ("_gather", "_plain", "_special", "_unpack", "size")
+
+    def __init__(self, block: Block, points: tuple[Point, ...]) -> None:
+        self.size = 2 * block.count
+        cells: list[tuple[int, Cells]] = []
+        plain: list[tuple[int, int]] = []
+        special: list[tuple[int, Callable[[tuple[Number, ...]], Number | None]]] = []
+        for item in block.items:
+            index = len(cells)
+            cells += [(2 * (cell.at - block.address), cell) for cell in item.cells]
+            converts = [_converter(cell, points[item.column].not_available) for cell in item.cells]
+            if converts == [_as_is]:
+                plain.append((item.column, index))
+            else:
+                special.append((item.column, _composite(index, converts)))
+        self._gather, layout = _layout(cells, self.size)
+        self._unpack = struct.Struct(layout).unpack
+        self._plain = tuple(plain)
+        self._special = tuple(special)
+
+    def into(self, payload: bytes, numbers: list[Number | None], qualities: list[int]) -> bool:
+        """Write the numbers of one answer into their columns; return whether any of them is no number.
+
+        Raises
+        ------
+        ValueError
+            The answer has another length than was asked for; the codec should have refused it.
+        """
+        if len(payload) != self.size:
+            raise ValueError(f"{len(payload)} bytes where {self.size} were asked for")
+        raw = self._unpack(payload if self._gather is None else bytes(self._gather(payload + b"\0")))
+        for column, index in self._plain:
+            numbers[column] = raw[index]
+        doubtful = False
+        for column, convert in self._special:
+            number = convert(raw)
+            numbers[column] = number
+            if number is None:
+                qualities[column] = INVALID
+                doubtful = True
+        return doubtful
+
+
+def _layout(cells: list[tuple[int, Cells]], size: int) -> tuple[Callable[[bytes], tuple[int, ...]] | None, str]:
+    """How to unpack all cells at once: as they stand where their bytes are in order, else gathered byte by byte first.
+
+    The gatherer sees the payload followed by one zero byte, with which it fills a bcd48 up to eight bytes.
+    """
+    layout, at, picks, straight = ">", 0, list[int](), True
+    for offset, cell in cells:
+        assert cell.type is not None
+        assert cell.order is not None
+        order = wire_order(cell.order, cell.type)
+        straight = straight and cell.type != "bcd48" and offset >= at and order == sorted(order)
+        layout += (f"{offset - at}x" if straight and offset > at else "") + FORMAT[cell.type]
+        at = offset + len(order)
+        picks += [size, size] if cell.type == "bcd48" else []
+        picks += [offset + place for place in order]
+    if straight:
+        return None, layout + (f"{size - at}x" if size > at else "")
+    picked = ">" + "".join(FORMAT[cell.type] for _, cell in cells if cell.type)
+    return itemgetter(*picks), picked
+
+
+def _composite(index: int, converts: list[Convert]) -> Callable[[tuple[Number, ...]], Number | None]:
+    if len(converts) == 1:
+        convert = converts[0]
+        return lambda raw: convert(raw[index])
+    last = index + len(converts)
+
+    def add(raw: tuple[Number, ...]) -> Number | None:
+        parts = [convert(number) for convert, number in zip(converts, raw[index:last], strict=True)]
+        return None if None in parts else _exact_sum([part for part in parts if part is not None])
+
+    return add
+
+
+def _exact_sum(parts: list[Number]) -> Number:
+    """The sum of parts as a decimal reader would add them; a float only if one of them is a float."""
+    if all(isinstance(part, int) for part in parts):
+        return sum(parts)
+    return float(sum((Decimal(repr(part)) for part in parts), Decimal(0)))
+
+
+def _as_is(number: Number) -> Number | None:
+    return number
+
+
+def _converter(cell: Cells, not_available: tuple[int, ...]) -> Convert:
+    """What turns one unpacked cell into its number, or None for a pattern that is none."""
+    assert cell.type is not None
+    bits = 16 * words_of(cell)
+    patterns = frozenset(pattern & ((1 << bits) - 1) for pattern in not_available)
+    if cell.type in ("float32", "float64"):
+        absent = frozenset(_float_of(pattern, bits) for pattern in patterns)
+        return _float32(absent) if cell.type == "float32" else _float64(absent)
+    if cell.type.startswith("bcd"):
+        return _packed_decimal(patterns)
+    if not patterns:
+        return _as_is
+    if cell.type.startswith("int"):
+        patterns = frozenset(p - (1 << bits) if p >> (bits - 1) else p for p in patterns)
+    return lambda number: None if number in patterns else number
+
+
+def _float_of(pattern: int, bits: int) -> float:
+    value: float = struct.unpack(">f" if bits == 32 else ">d", pattern.to_bytes(bits // 8, "big"))[0]
+    return value
+
+
+def _float32(absent: frozenset[float]) -> Convert:
+    def convert(number: Number) -> Number | None:
+        if not math.isfinite(number) or number in absent:
+            return None
+        return shortest_float32(number)
+
+    return convert
+
+
+def _float64(absent: frozenset[float]) -> Convert:
+    return lambda number: number if math.isfinite(number) and number not in absent else None
+
+
+def _packed_decimal(patterns: frozenset[int]) -> Convert:
+    def convert(number: Number) -> Number | None:
+        if number in patterns:
+            return None
+        digits = format(number, "x")
+        return int(digits) if digits.isdecimal() else None
+
+    return convert
+
+
+def decode_item(item: Item, point: Point, words: bytes) -> Number | None:
+    """One point from the bytes of its own span, for tools and tests; None where they are no number."""
+    block = block_of((replace(item, column=0),))
+    numbers: list[Number | None] = [None]
+    BlockDecoder(block, (point,)).into(words, numbers, [0])
+    return numbers[0]

@@ -1,0 +1,195 @@
+"""Lines that carry bytes: one small protocol, and TCP as its first implementation.
+
+A transport knows nothing of frames. It opens, writes, hands over what has arrived, and says in words an electrician
+can act on why it cannot. Whoever owns it (:mod:`collector.bus`) owns the line: nobody else may write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Protocol
+
+from meterline.errors import LineDown
+from meterline.site import Bus
+
+MOST_WAITING = 8192
+"""Bytes kept while nobody reads: enough for any answer, too little for a line that babbles to fill the memory."""
+CONNECT_WITHIN_S = 3.0
+
+
+class Transport(Protocol):
+    """A line of bytes, both ways."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a write may succeed."""
+        ...
+
+    async def open(self) -> None:
+        """Make the line ready.
+
+        Raises
+        ------
+        LineDown
+            With the reason and what to do about it.
+        """
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send bytes. Raises `LineDown`."""
+        ...
+
+    async def read(self, until_s: float) -> bytes:
+        """What has arrived, at least one byte; empty if nothing did before the loop's time `until_s`.
+
+        Raises
+        ------
+        LineDown
+            The other end is gone; nothing more can come.
+        """
+        ...
+
+    def drain(self) -> bytes:
+        """What has arrived unasked, taken away."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the line; harmless if it is closed."""
+        ...
+
+
+class Inbox:
+    """Where arriving bytes wait for the one reader of a line; fed on the loop."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._lost: LineDown | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Keep bytes, the newest if there are too many."""
+        self._data += data
+        if len(self._data) > MOST_WAITING:
+            del self._data[:-MOST_WAITING]
+        self._wake()
+
+    def fail(self, reason: LineDown) -> None:
+        """Nothing more will come."""
+        self._lost = self._lost or reason
+        self._wake()
+
+    def drain(self) -> bytes:
+        """Everything that is there, taken away."""
+        data = bytes(self._data)
+        self._data.clear()
+        return data
+
+    async def get(self, until_s: float) -> bytes:
+        """See `Transport.read`."""
+        if not self._data and self._lost is None:
+            loop = asyncio.get_running_loop()
+            if until_s <= loop.time():
+                return b""
+            self._waiter = loop.create_future()
+            alarm = loop.call_at(until_s, self._wake)
+            try:
+                await self._waiter
+            finally:
+                alarm.cancel()
+                self._waiter = None
+        if not self._data and self._lost is not None:
+            raise self._lost
+        return self.drain()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Stream(asyncio.Protocol):
+    def __init__(self, inbox: Inbox, name: str) -> None:
+        self._inbox, self._name = inbox, name
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._inbox.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self._inbox.fail(LineDown(f"{self._name} closed the connection" + (f": {exc}" if exc else "")))
+
+
+class TcpTransport:
+    """One connection to a meter or serial server; meters allow few, so there is never a second one."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port = host, port
+        self._name = f"{host}:{port}"
+        self._inbox = Inbox()
+        self._stream: _Stream | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._stream is not None and self._stream.transport is not None
+
+    async def open(self) -> None:
+        self.close()
+        self._inbox = Inbox()
+        stream = _Stream(self._inbox, self._name)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                transport, _ = await loop.create_connection(lambda: stream, self.host, self.port)
+        except TimeoutError as error:
+            raise LineDown(
+                f"{self._name} did not accept a connection within {CONNECT_WITHIN_S:g} s; "
+                "check its address, its power and the network cable"
+            ) from error
+        except ConnectionRefusedError as error:
+            raise LineDown(
+                f"{self._name} refused the connection; check the port number, and whether another program holds "
+                "its only connection"
+            ) from error
+        except socket.gaierror as error:
+            raise LineDown(f"no host is named {self.host!r}; check the spelling or use its IP address") from error
+        except OSError as error:
+            raise LineDown(
+                f"{self._name} cannot be reached: {error.strerror or error}; check address and network cable"
+            ) from error
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None:
+            # A serial server that lost its power never says goodbye.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        if self._stream is None or self._stream.transport is None:
+            raise LineDown(f"{self._name} closed the connection")
+        self._stream.transport.write(data)
+
+    async def read(self, until_s: float) -> bytes:
+        return await self._inbox.get(until_s)
+
+    def drain(self) -> bytes:
+        return self._inbox.drain()
+
+    def close(self) -> None:
+        if self._stream is not None and self._stream.transport is not None:
+            self._stream.transport.abort()
+        self._stream = None
+
+
+def transport_for(bus: Bus) -> Transport:
+    """The transport a bus of the site file asks for; nothing is opened yet."""
+    if bus.kind == "serial":
+        from collector.transports_serial import SerialTransport  # a TCP-only gateway needs no pyserial
+
+        assert bus.device is not None
+        return SerialTransport(bus.device, bus.baud, bus.parity, bus.stop_bits)
+    assert bus.host is not None
+    return TcpTransport(bus.host, bus.tcp_port)

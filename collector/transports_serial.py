@@ -1,0 +1,169 @@
+"""Serial ports, on Linux and on a Windows laptop alike: the only place that knows pyserial.
+
+On POSIX the loop watches the port; where a loop cannot (Windows), a thread reads and hands over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from pathlib import PurePosixPath
+from typing import Literal
+
+import serial
+
+from collector.transports import Inbox
+from meterline.errors import LineDown
+
+WRITE_WITHIN_S = 1.0
+_CHUNK = 4096
+_MISSING = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
+_TAKEN = {errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK}
+
+
+class SerialTransport:
+    """One serial port, opened for us alone."""
+
+    def __init__(self, device: str, baud: int, parity: Literal["N", "E", "O"], stop_bits: Literal[1, 2]) -> None:
+        self.device, self.baud = device, baud
+        self.parity, self.stop_bits = parity, stop_bits
+        self._inbox = Inbox()
+        self._port: serial.Serial | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._watched = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._port is not None
+
+    async def open(self) -> None:
+        self.close()
+        self._inbox = Inbox()
+        self._loop = asyncio.get_running_loop()
+        parity: str = self.parity
+        stop_bits: int = self.stop_bits
+        if is_pseudo_terminal(self.device):
+            # A Linux pty refuses parity with EINVAL and has no stop bits: simulated lines run at 8N1 (only those).
+            parity, stop_bits = "N", 1
+        try:
+            port = serial.Serial(
+                self.device, self.baud, bytesize=8, parity=parity, stopbits=stop_bits, timeout=0,
+                write_timeout=WRITE_WITHIN_S, exclusive=True if os.name == "posix" else None,
+            )  # fmt: skip
+        except (serial.SerialException, ValueError, OSError) as error:
+            raise LineDown(explain(self.device, error)) from error
+        self._port = port
+        try:
+            self._loop.add_reader(port.fileno(), self._readable)
+            self._watched = True
+        except (NotImplementedError, AttributeError, OSError):
+            port.timeout = 0.1
+            self._thread = threading.Thread(
+                target=self._pump, args=(port, self._inbox, self._loop), name=f"read {self.device}", daemon=True
+            )
+            self._thread.start()
+
+    def write(self, data: bytes) -> None:
+        if self._port is None:
+            raise LineDown(f"{self.device} is closed")
+        try:
+            self._port.write(data)
+        except (serial.SerialException, OSError) as error:
+            self._lost(error)
+            raise LineDown(explain(self.device, error)) from error
+
+    async def read(self, until_s: float) -> bytes:
+        return await self._inbox.get(until_s)
+
+    def drain(self) -> bytes:
+        if self._port is not None and self._watched:
+            try:
+                waiting = self._port.in_waiting
+            except OSError as error:
+                self._lost(error)
+            else:
+                if waiting:
+                    self._readable()
+        return self._inbox.drain()
+
+    def close(self) -> None:
+        port, self._port = self._port, None
+        if port is None:
+            return
+        if self._watched and self._loop is not None:
+            self._watched = False
+            self._loop.remove_reader(port.fileno())
+        if self._thread is not None:
+            port.cancel_read()
+            self._thread.join(1.0)
+            self._thread = None
+        port.close()
+
+    def _readable(self) -> None:
+        """The loop says there is something to read: bytes, or the news that the port is gone (nothing to read)."""
+        if self._port is None:
+            return
+        try:
+            data = os.read(self._port.fileno(), _CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(error)
+            return
+        if data:
+            self._inbox.feed(data)
+        else:
+            self._lost(OSError(errno.EIO, "the port hung up"))
+
+    def _lost(self, error: Exception) -> None:
+        """The adapter was pulled out: close, so that the next question opens the port again by its stable name."""
+        self._inbox.fail(LineDown(explain(self.device, error)))
+        self.close()
+
+    @staticmethod
+    def _pump(port: serial.Serial, inbox: Inbox, loop: asyncio.AbstractEventLoop) -> None:
+        while port.is_open:
+            try:
+                data = port.read(1)
+                if data:
+                    data += port.read(port.in_waiting)
+            except (serial.SerialException, OSError, TypeError) as error:  # TypeError: closed while reading
+                reason = LineDown(explain(str(port.name), error))
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(inbox.fail, reason)
+                return
+            if data and not loop.is_closed():
+                loop.call_soon_threadsafe(inbox.feed, data)
+
+
+def is_pseudo_terminal(device: str) -> bool:
+    """Whether a device path leads to a Linux pseudo-terminal (also by a symbolic link, as a simulated line has)."""
+    return os.name == "posix" and PurePosixPath(os.path.realpath(device)).is_relative_to("/dev/pts")
+
+
+def explain(device: str, error: Exception) -> str:
+    """Why a port cannot be used, and what to do: the sentence an electrician reads."""
+    code = getattr(error, "errno", None)
+    text = str(error)
+    if code in _MISSING or "FileNotFoundError" in text:
+        remedy = "plug the adapter in; 'ls /dev/serial/by-id' lists the ports that are there"
+        if os.name != "posix":
+            remedy = "plug the adapter in; the device manager lists the COM ports that are there"
+        return f"there is no port {device}; {remedy}"
+    if code in (errno.EACCES, errno.EPERM) or "PermissionError" in text:
+        if os.name != "posix":
+            return f"{device} is in use by another program; close it"
+        return (
+            f"no permission to open {device}; add yourself to its group ('sudo usermod -aG dialout $USER') "
+            "and log in anew"
+        )
+    if code in _TAKEN or "lock" in text:
+        return f"{device} is in use by another program; stop it ('fuser -v {device}' names it): one master a line"
+    if code == errno.EINVAL or isinstance(error, ValueError):
+        return f"{device} refuses these settings ({error}); check baud, parity and stop_bits of the bus"
+    if isinstance(error, serial.SerialTimeoutException):
+        return f"{device} takes no bytes; unplug and replug the adapter"
+    return f"{device} failed ({error}); check the cable and replug the adapter"
