@@ -200,12 +200,12 @@ def _furnace(consumer: Consumer, moment: Moment, unrest: float) -> float:
 
 def _compressor(consumer: Consumer, moment: Moment, unrest: float) -> float:
     load, pace = consumer.load, consumer.pace(moment)
-    number, within = divmod(moment.t_s, 180)
     if pace < 0.1:
-        # Leaks of the air network: a short run every half hour, else standby.
-        return load.peak if number % 10 == 0 and within < 60 and load.idle > 0 else load.idle
+        return load.idle
+    cycle_s = 160 + consumer.seed % 50
+    number, within = divmod(moment.t_s, cycle_s)
     loaded = 0.3 + 0.55 * pace + 0.1 * unrest + 0.1 * (chance(consumer.seed, number) - 0.5)
-    return load.peak * (0.98 + 0.02 * unrest) if within < 180 * loaded else load.peak * 0.33
+    return load.peak * (0.98 + 0.02 * unrest) if within < cycle_s * loaded else load.peak * 0.33
 
 
 def _lighting(consumer: Consumer, moment: Moment, unrest: float) -> float:

@@ -21,7 +21,7 @@ from collector.simulated.electrical import STANDARD_PER_ACTUAL, Grid, electric_g
 from collector.simulated.faults import Fault
 from collector.simulated.noise import seed_of
 from collector.simulated.physics import STEP_NS, Physics
-from collector.simulated.words import bounds, is_float, kept, words_of
+from collector.simulated.words import bounds, is_float, kept, words_of, written
 from meterline.clock import NS
 from meterline.measurands import MEASURANDS, Carrier, Kind
 from meterline.plant import Plant
@@ -41,7 +41,10 @@ class MeterRefuses(Exception):
 
 
 class Shown(NamedTuple):
-    """What a display shows: the number as the meter gives it, and where its decimal point stands."""
+    """What a display shows: the number as the meter gives it, and where its decimal point stands.
+
+    A float32 is written with the fewest digits that mean it, as readings carry it; parts are summed as written.
+    """
 
     number: int | float
     exponent: int
@@ -49,7 +52,7 @@ class Shown(NamedTuple):
     @property
     def value(self) -> Decimal:
         """In the measurand's canonical unit, at the meter's terminals. Exact."""
-        return Decimal(self.number).scaleb(self.exponent)
+        return Decimal(repr(self.number)).scaleb(self.exponent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +170,12 @@ class SimulatedMeter:
             The profile does not offer it.
         """
         parts = self._points[measurand]
-        numbers = [self._number(part, t_ns) for part in parts]
-        return Shown(sum(numbers) if len(numbers) > 1 else numbers[0], parts[0].point.exponent)
+        numbers = [written(part.kind, self._number(part, t_ns)) for part in parts]
+        number = numbers[0]
+        if len(numbers) > 1:
+            total = sum(Decimal(repr(each)) for each in numbers)
+            number = int(total) if all(isinstance(each, int) for each in numbers) else float(total)
+        return Shown(number, parts[0].point.exponent)
 
     # ------------------------------------------------------------------------------------------------- the display
 
@@ -202,7 +209,7 @@ class SimulatedMeter:
 
     def _counter(self, point: Point, kind: DataType, index: int, of: int, split: str) -> Callable[[int], int | float]:
         name, unit = tally_of(point.measurand, index, of if split == "tariff" else 1)
-        names = name.split("+")
+        names = name.split("+") if name else []
         step = unit / Fraction(10) ** point.exponent
         if point.measurand == "volume" and self._corrected:
             step *= Fraction(STANDARD_PER_ACTUAL[1], STANDARD_PER_ACTUAL[0])
@@ -216,7 +223,7 @@ class SimulatedMeter:
             return math.floor(count(t_ns)) % (modulus or 1 << 64)
 
         def floating(t_ns: int) -> float:
-            amount = count(t_ns)
+            amount = Fraction(math.floor(count(t_ns) * 1000), 1000)  # no meter counts finer than this
             return kept(kind, float(amount % modulus if modulus else amount))
 
         def whole_part(t_ns: int) -> int:

@@ -6,6 +6,7 @@ mistakes that agree would make every test green.
 
 from __future__ import annotations
 
+import math
 import struct
 
 from meterline.profiles import WORDS, DataType, Order
@@ -39,6 +40,13 @@ def kept(kind: DataType, number: float) -> float:
         return float(struct.unpack(">f", struct.pack(">f", number))[0])
     except OverflowError:
         return float("inf") if number > 0 else float("-inf")
+
+
+def written(kind: DataType, number: int | float) -> int | float:
+    """How a kept number is written down: a float32 by the fewest digits that mean this very float32 (230.1)."""
+    if kind != "float32" or not math.isfinite(number):
+        return number
+    return next(short for digits in range(1, 10) if kept(kind, short := float(f"{number:.{digits}g}")) == number)
 
 
 def words_of(kind: DataType, order: Order, number: int | float) -> tuple[int, ...]:
