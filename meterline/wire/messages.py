@@ -1,0 +1,124 @@
+"""What the three messages say, as objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from meterline.ranges import Ranges
+from meterline.readings import MissingSpan, Poll
+
+
+@dataclass(frozen=True, slots=True)
+class LostRange:
+    """Sequence numbers that will never arrive, with the reason: the only alternative to being stored.
+
+    What is stored counts for more: a range that names a number already in the store takes nothing away from it.
+
+    Attributes
+    ----------
+    first, last
+        Closed range of the epoch named.
+    reason
+        Short stable word: ``quota``, ``bitrot``, ``missing``, ``regression``, ``disk-trouble``, ``pruned``; listed in
+        docs/wire-contract.md. ``resealed`` alone means that no reading is lost: the same polls travel under another
+        number.
+    """
+
+    epoch: str
+    first: int
+    last: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One group commit of a gateway, numbered without gaps inside its epoch.
+
+    Attributes
+    ----------
+    epoch
+        16 hex digits, random, made with a fresh journal: a copied or restored journal cannot reuse numbers unseen.
+    seq
+        1, 2, 3 ... inside the epoch.
+    prev
+        SHA-256 of the batch before (see `meterline.wire`); `GENESIS` for the first.
+    at_ns
+        When the gateway formed it, UTC. [ns]
+    frames_sha256
+        Over the raw frames of all its polls in order (see `frames_digest`); the frames stay in the gateway's ring.
+    """
+
+    gateway: str
+    epoch: str
+    seq: int
+    prev: bytes
+    at_ns: int
+    simulated: bool
+    polls: tuple[Poll, ...] = ()
+    missing: tuple[MissingSpan, ...] = ()
+    lost: tuple[LostRange, ...] = ()
+    frames_sha256: bytes = b""
+    software: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch as bytes, with the digest the chain is made of."""
+
+    epoch: str
+    seq: int
+    message: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What the head-end holds of one gateway and epoch, after its store has committed it.
+
+    Attributes
+    ----------
+    received
+        Everything durably in the store, or recorded as lost.
+    wanted
+        Holes below the highest number received: send these again.
+    """
+
+    gateway: str
+    epoch: str
+    received: Ranges
+    wanted: Ranges = ()
+    at_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A gateway's word about itself, every few seconds and as its last will.
+
+    Attributes
+    ----------
+    state
+        ``running``, ``stopping`` or ``gone`` (the last will).
+    first_seq, next_seq
+        What the journal still holds: from the oldest batch it can resend up to (not including) the next one.
+    acked
+        Highest number below which everything is acknowledged.
+    figures
+        Named numbers: polls, time-outs, checksum errors, journal bytes, backlog ...
+    meters
+        Meter -> ``[last good slot in ms, cause of silence or ""]``.
+    troubles
+        What is wrong now, as short stable words with detail, such as ``journal: no space left``.
+    """
+
+    gateway: str
+    epoch: str
+    state: str
+    at_ns: int
+    first_seq: int = 0
+    next_seq: int = 1
+    acked: int = 0
+    software: str = ""
+    simulated: bool = False
+    figures: dict[str, float] = field(default_factory=dict)
+    meters: dict[str, tuple[int, str]] = field(default_factory=dict)
+    troubles: tuple[str, ...] = ()
