@@ -168,11 +168,17 @@ class Catalogue:
         self._tables.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything written in the block, or nothing of it."""
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything written in the block, or nothing of it; a block inside a block belongs to the outer one.
+
+        Raises
+        ------
+        StoreUnavailable
+            It cannot be written now; nothing was.
+        """
         try:
-            with self._tables.transaction():
-                yield
+            with self._tables.transaction() as db:
+                yield db
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
 
@@ -215,7 +221,7 @@ class Catalogue:
             How many closed intervals got a new revision.
         """
         revised = 0
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             first = fresh[0]
             stored = self.intervals(first.meter, first.measurand, first.resolution, within)
             known = {old.start_ns: old for old in stored}
@@ -267,7 +273,7 @@ class Catalogue:
     # -- events ------------------------------------------------------------------------------------------------------
     def put_events(self, meter: str, measurand: str, span: Span, events: Iterable[EventRow]) -> None:
         """Replace the breaks of a counter whose end lies inside the span."""
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "DELETE FROM counter_events WHERE meter = ? AND measurand = ? AND t_after_ns >= ? AND t_after_ns < ?",
                 (meter, measurand, span.start_ns, span.end_ns),
@@ -294,7 +300,7 @@ class Catalogue:
     # -- gateways ----------------------------------------------------------------------------------------------------
     def put_health(self, health: Health, received_ns: int) -> None:
         """Remember a gateway's last word about itself."""
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "INSERT OR REPLACE INTO gateways VALUES (?, ?, ?)",
                 (health.gateway, received_ns, encode_health(health)),
@@ -310,7 +316,7 @@ class Catalogue:
     # -- quarantine --------------------------------------------------------------------------------------------------
     def quarantine(self, received_ns: int, topic: str, reason: str, detail: str, message: bytes) -> None:
         """Keep a message that cannot be used, with the reason."""
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             db.execute(
                 "INSERT INTO quarantine (received_ns, topic, reason, detail, size, message) VALUES (?, ?, ?, ?, ?, ?)",
                 (received_ns, topic[:200], reason, detail[:500], len(message), message[:262_144]),
@@ -328,7 +334,7 @@ class Catalogue:
     # -- chain -------------------------------------------------------------------------------------------------------
     def put_chain_break(self, gateway: str, epoch: str, seq: int, expected: bytes, found: bytes, now_ns: int) -> bool:
         """Note a broken link; whether it was not known yet."""
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             done = db.execute(
                 "INSERT OR IGNORE INTO chain VALUES (?, ?, ?, ?, ?, ?)",
                 (gateway, epoch, seq, expected.hex(), found.hex(), now_ns),
@@ -351,17 +357,17 @@ class Catalogue:
 
     def set_mark(self, job: str, name: str, value: str) -> None:
         """Move a job's mark."""
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             self._set_marks(db, {(job, name): value})
 
     def set_marks(self, marks: Mapping[tuple[str, str], str]) -> None:
         """Move several marks, all or none."""
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             self._set_marks(db, marks)
 
     def drop_mark(self, job: str, name: str) -> None:
         """Forget a mark."""
-        with self._tables.transaction() as db:
+        with self.transaction() as db:
             db.execute("DELETE FROM marks WHERE job = ? AND name = ?", (job, name))
 
     def _set_marks(self, db: sqlite3.Connection, marks: Mapping[tuple[str, str], str]) -> None:

@@ -116,3 +116,18 @@ def chain_breaks(links: Iterable[Link], before: Link | None = None) -> Iterator[
         elif before is not None and before.seq == link.seq - 1 and before.digest != link.prev:
             yield ChainBreak(link.seq, before.digest, link.prev)
         before = link
+
+
+def intersection(one: Ranges, other: Ranges) -> Ranges:
+    """The numbers that are in both."""
+    found: list[tuple[int, int]] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        first, last = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
+        if first <= last:
+            found.append((first, last))
+        if one[i][1] < other[j][1]:
+            i += 1
+        else:
+            j += 1
+    return tuple(found)

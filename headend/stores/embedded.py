@@ -200,11 +200,11 @@ class EmbeddedReader:
         newest: dict[tuple[str, str], Poll] = {}
         for path in reversed(self._days()):
             with self._reading(path) as db:
-                polls = hot.newest_polls(db, set())
-            for shape, poll in polls:
-                known = newest.get((poll.meter, shape))
+                polls = hot.newest_polls(db)
+            for poll in polls:
+                known = newest.get((poll.meter, poll.shape.id))
                 if known is None or poll.slot_ns > known.slot_ns:
-                    newest[poll.meter, shape] = poll
+                    newest[poll.meter, poll.shape.id] = poll
         return newest
 
 

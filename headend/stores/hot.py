@@ -59,6 +59,8 @@ CREATE TABLE polls (
   numbers TEXT NOT NULL,
   qualities TEXT);                 -- NULL: all good
 CREATE INDEX polls_in_time ON polls (t, meter);
+CREATE TABLE newest (meter INTEGER NOT NULL, shape INTEGER NOT NULL, t INTEGER NOT NULL, poll INTEGER NOT NULL,
+  PRIMARY KEY (meter, shape)) WITHOUT ROWID;
 CREATE TABLE missing (
   batch INTEGER NOT NULL, meter TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER, cause TEXT NOT NULL);
 CREATE INDEX missing_of_meter ON missing (meter, start_ns);
@@ -152,6 +154,9 @@ class DayWriter:
         self._shapes: dict[int, tuple[Shape, int]] = {}
         self._ledger: dict[tuple[str, str], SeqSet] = {}
         self._before: dict[tuple[str, str], Ranges] = {}
+        self._newest: dict[tuple[int, int], tuple[int, int]] = {}
+        self._newer: set[tuple[int, int]] = set()
+        self._next_poll = 1
         self._open = False
         self._load()
 
@@ -161,6 +166,9 @@ class DayWriter:
         self._ledger = {}
         for gateway, epoch, first, last in self._db.execute("SELECT gateway, epoch, first, last FROM received"):
             self._ledger.setdefault((gateway, epoch), SeqSet()).add(first, last)
+        self._newest = {(m, s): (t, p) for m, s, t, p in self._db.execute("SELECT meter, shape, t, poll FROM newest")}
+        self._newer = set()
+        self._next_poll = 1 + self._db.execute("SELECT coalesce(max(id), 0) FROM polls").fetchone()[0]
 
     def insert(self, blocks: Iterable[Block]) -> tuple[list[Block], int, list[Key]]:
         """Write into the open transaction: the blocks that are new, their count of numbers, the keys in conflict.
@@ -168,7 +176,7 @@ class DayWriter:
         Raises
         ------
         sqlite3.Error
-            Call `rollback`.
+            Close this writer and open another one.
         """
         if not self._open:
             self._db.execute("BEGIN IMMEDIATE")
@@ -208,8 +216,8 @@ class DayWriter:
             readings += place
             new.append(block)
         self._db.executemany(
-            "INSERT INTO polls (t, meter, shape, batch, place, clock, source, delays, numbers, qualities)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO polls (id, t, meter, shape, batch, place, clock, source, delays, numbers, qualities)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             rows,
         )
         if new:
@@ -222,7 +230,7 @@ class DayWriter:
         Raises
         ------
         sqlite3.Error
-            Call `rollback`.
+            Nothing of it was kept; close this writer and open another one.
         """
         for (gateway, epoch), before in self._before.items():
             after = self._ledger[gateway, epoch].ranges
@@ -232,20 +240,17 @@ class DayWriter:
                 [(gateway, epoch, first) for first, _ in gone],
             )
             self._db.executemany("INSERT INTO received VALUES (?, ?, ?, ?)", [(gateway, epoch, *pair) for pair in come])
+        self._db.executemany(
+            "INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)", [(*pair, *self._newest[pair]) for pair in self._newer]
+        )
         if self._open:
             self._db.execute("COMMIT")
         self._open = False
         self._before = {}
-
-    def rollback(self) -> None:
-        """Forget everything inserted since the last commit; what was cached of it too."""
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        self._open = False
-        self._before = {}
-        self._load()
+        self._newer = set()
 
     def close(self) -> None:
+        """Let go of the file; what was inserted and not committed is gone."""
         self._db.close()
 
     def _record(self, identity: tuple[str, str], first: int, last: int) -> None:
@@ -258,10 +263,19 @@ class DayWriter:
         return None if row is None else bytes(row[0])
 
     def _poll_row(self, poll: Poll, batch: int, place: int) -> tuple[object, ...]:
+        number = self._next_poll
+        self._next_poll += 1
+        meter = self._meters.get(poll.meter) or self._new_meter(poll.meter)
+        shape = self._shape_id(poll.shape)
+        known = self._newest.get((meter, shape))
+        if known is None or poll.slot_ns >= known[0]:
+            self._newest[meter, shape] = (poll.slot_ns, number)
+            self._newer.add((meter, shape))
         return (
+            number,
             poll.slot_ns,
-            self._meters.get(poll.meter) or self._new_meter(poll.meter),
-            self._shape_id(poll.shape),
+            meter,
+            shape,
             batch,
             place,
             int(poll.clock),
@@ -366,31 +380,24 @@ def missing_in(db: sqlite3.Connection, meter: str) -> list[MissingSpan]:
     return [MissingSpan(*row) for row in rows]
 
 
-def newest_polls(db: sqlite3.Connection, but: set[tuple[str, str]]) -> list[tuple[str, Poll]]:
-    """Per meter and shape the newest poll of the file, as ``(shape text, poll)``; pairs in `but` are left out."""
+def newest_polls(db: sqlite3.Connection) -> list[Poll]:
+    """Per meter and shape the newest poll of the file."""
     shapes = shapes_in(db)
-    names = dict(db.execute("SELECT id, name FROM meters"))
-    polls: list[tuple[str, Poll]] = []
-    newest = db.execute(
-        "SELECT max(t), meter, shape, clock, source, delays, numbers, qualities FROM polls GROUP BY meter, shape"
-    )  # SQLite takes the bare columns from the row that holds the maximum
-    for t, meter, number, clock, source, delays, numbers, qualities in newest:
-        shape = shapes[number]
-        if (names[meter], shape.id) in but:
-            continue
+    polls: list[Poll] = []
+    for t, meter, number, clock, source, delays, numbers, qualities in db.execute(
+        "SELECT p.t, m.name, p.shape, p.clock, p.source, p.delays, p.numbers, p.qualities"
+        " FROM newest n JOIN polls p ON p.id = n.poll JOIN meters m ON m.id = n.meter"
+    ):
         polls.append(
-            (
-                shape.id,
-                Poll(
-                    meter=names[meter],
-                    shape=shape,
-                    slot_ns=t,
-                    delays_ms=tuple(orjson.loads(delays)),
-                    clock=ClockState(clock),
-                    numbers=tuple(orjson.loads(numbers)),
-                    qualities=tuple(orjson.loads(qualities)) if qualities else (),
-                    source=Source(source or "wire"),
-                ),
+            Poll(
+                meter=meter,
+                shape=shapes[number],
+                slot_ns=t,
+                delays_ms=tuple(orjson.loads(delays)),
+                clock=ClockState(clock),
+                numbers=tuple(orjson.loads(numbers)),
+                qualities=tuple(orjson.loads(qualities)) if qualities else (),
+                source=Source(source or "wire"),
             )
         )
     return polls
