@@ -136,7 +136,7 @@ class Event:
 
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS book (
+CREATE TABLE book (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, meters TEXT NOT NULL,
     condition TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER, since_ns INTEGER NOT NULL,
@@ -145,14 +145,14 @@ CREATE TABLE IF NOT EXISTS book (
     stale INTEGER NOT NULL,
     acknowledged_by TEXT NOT NULL, acknowledged_why TEXT NOT NULL, acknowledged_ns INTEGER, shelved_until_ns INTEGER
 );
-CREATE INDEX IF NOT EXISTS book_subject ON book(kind, scope, subject, start_ns);
-CREATE INDEX IF NOT EXISTS book_condition ON book(condition);
-CREATE TABLE IF NOT EXISTS book_events (
+CREATE INDEX book_subject ON book(kind, scope, subject, start_ns);
+CREATE INDEX book_condition ON book(condition);
+CREATE TABLE book_events (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     entry INTEGER NOT NULL REFERENCES book(id), at_ns INTEGER NOT NULL, what TEXT NOT NULL,
     who TEXT NOT NULL, why TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS book_events_entry ON book_events(entry, id);
+CREATE INDEX book_events_entry ON book_events(entry, id);
 """
 
 _COLUMNS = (

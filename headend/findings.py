@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics.findings import Finding, Severity
+from headend.catalogue import migrate
 from headend.causes import claims_of
 from headend.entries import SCHEMA, SELECT, STATE, Entry, Event, State, entry_of, keep, note
 from headend.judgement import DELAYS, Delays, Looked, Pass
@@ -44,12 +45,18 @@ class FindingsBook:
         The catalogue's SQLite file; the book keeps its own tables in it.
     plant
         For the scope of a cause.
+
+    Raises
+    ------
+    StoreUnavailable
+        The file is of a newer version of this software.
     """
 
     def __init__(self, path: Path, plant: Plant, *, delays: Mapping[str, Delays] = DELAYS) -> None:
         self.plant = plant
         self._delays = delays
-        self._tables = Tables(path, SCHEMA)
+        self._tables = Tables(path, "")
+        migrate(self._tables, "findings", (SCHEMA,))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -117,10 +124,15 @@ class FindingsBook:
         ------
         NoSuchFinding
         """
-        row = self._tables.row(f"{SELECT} WHERE id = ?", number)
-        if row is None:
+        entry = self.find(number)
+        if entry is None:
             raise NoSuchFinding(f"there is no finding #{number}")
-        return entry_of(row)
+        return entry
+
+    def find(self, number: int) -> Entry | None:
+        """One entry, or None."""
+        row = self._tables.row(f"{SELECT} WHERE id = ?", number)
+        return entry_of(row) if row else None
 
     def entries(
         self,
@@ -153,6 +165,13 @@ class FindingsBook:
         """What happened to an entry, in order."""
         rows = self._tables.rows(
             "SELECT id, entry, at_ns, what, who, why FROM book_events WHERE entry = ? ORDER BY id", number
+        )
+        return [Event(*row) for row in rows]
+
+    def events_after(self, event: int) -> list[Event]:
+        """Everything that happened after an event, in order: what notices are made of."""
+        rows = self._tables.rows(
+            "SELECT id, entry, at_ns, what, who, why FROM book_events WHERE id > ? ORDER BY id", event
         )
         return [Event(*row) for row in rows]
 
