@@ -55,11 +55,14 @@ class Message:
     ----------
     received_ns
         When it was taken from the line, UTC. [ns]
+    retained
+        Told to us because we subscribed, not because it was said just now.
     """
 
     topic: str
     payload: bytes
     received_ns: int
+    retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Ingest:
         self._told: set[tuple[str, str]] = set()
         self._holes: dict[tuple[str, str], _Holes] = {}
         self._guard = threading.Lock()
+        self._heard: dict[str, int] = {}
         self._figures = IngestFigures()
 
     @property
@@ -119,6 +123,11 @@ class Ingest:
         """What was done so far; may be read by any thread."""
         with self._guard:
             return self._figures
+
+    def heard(self) -> Mapping[str, int]:
+        """Gateway -> when its last batch or sign of life arrived, UTC. [ns]"""
+        with self._guard:
+            return dict(self._heard)
 
     def state(self, *, store: str | None = None, broker: str | None = None) -> None:
         """Note how store and broker are."""
@@ -187,8 +196,11 @@ class Ingest:
                 if health.gateway != gateway:
                     raise WireError("gateway", f"{health.gateway} on the topic of {gateway}")
                 found.healths.append((health, message.received_ns))
+                if health.state != "gone" and not message.retained:
+                    self._hear(gateway, message.received_ns)
             elif message.topic == batch_topic(gateway):
                 found.blocks.append(self._open(message, gateway, key))
+                self._hear(gateway, message.received_ns)
             else:
                 raise WireError("topic", message.topic[:80])
 
@@ -199,6 +211,10 @@ class Ingest:
         else:
             if error is not None:
                 found.refused.append((message, WireError("unforeseen", f"{type(error).__name__}: {error}")))
+
+    def _hear(self, gateway: str, received_ns: int) -> None:
+        with self._guard:
+            self._heard[gateway] = max(received_ns, self._heard.get(gateway, 0))
 
     def _open(self, message: Message, gateway: str, key: Ed25519PublicKey) -> Block:
         digest = verify(message.payload, key)

@@ -131,7 +131,7 @@ class Link:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "(not UTF-8)"
-        arrived = Message(topic, bytes(message.payload), self._clock.now_ns())
+        arrived = Message(topic, bytes(message.payload), self._clock.now_ns(), message.retain)
         self._inbox.put_nowait(_Arrival(arrived, self, message.mid, message.qos))
 
 
