@@ -48,10 +48,10 @@ def learn(context: MeterContext, window: MeterWindow) -> tuple[Learnt, NotFit | 
         What could be learnt, and the reasons for what could not.
     """
     view = View(context, window)
-    power, reasons = view.power, list[Reason]()
+    power, reasons = view.load, list[Reason]()
     idle = spread = work = floor = peak = None
     if power is None:
-        reasons.append(Reason("no-power", "power readings", "none in the history"))
+        reasons.append(Reason("no-power", "power or a counter", "none in the history"))
     else:
         known = power[np.isfinite(power)]
         hours = known.size * context.poll_ns / HOUR_NS

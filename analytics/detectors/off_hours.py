@@ -82,13 +82,13 @@ def detect(view: View) -> list[Finding] | NotFit:
     context = view.context
     if not view.window.off_hours:
         return NotFit.because("no-off-hours", "shifts in the plant's calendar", "a plant that never stops")
-    if view.power is None:
-        return NotFit.because("no-power", "power readings", "none in the window")
+    if view.load is None:
+        return NotFit.because("no-power", "power or a counter", "none in the window")
     limits = idle_threshold(context.idle_kw, context.learnt, context.rated_kw)
     if limits is None:
         return NotFit.because("no-idle-level", "a declared idle power or four quiet nights of history", "neither")
     expected, threshold = limits
-    slots, poll, power = view.slot_ns, context.poll_ns, view.power
+    slots, poll, power = view.slot_ns, context.poll_ns, view.load
     off = view.in_spans(view.window.off_hours)
     found: list[Finding] = []
     for a, b in find_idle_use(power, off, threshold, shortest=max(SHORTEST_NS // poll, 2)):

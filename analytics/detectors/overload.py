@@ -46,11 +46,11 @@ def find_overload(
 
 def detect(view: View) -> list[Finding] | NotFit:
     """A finding per overload of at least ten minutes and three samples."""
-    context, power = view.context, view.power
+    context, power = view.context, view.load
     if context.rated_kw is None:
         return NotFit.because("no-rating", "the rated power of the connection", "none")
     if power is None:
-        return NotFit.because("no-power", "power readings", "none in the window")
+        return NotFit.because("no-power", "power or a counter", "none in the window")
     slots, poll = view.slot_ns, context.poll_ns
     found: list[Finding] = []
     for a, b in find_overload(power, context.rated_kw):

@@ -72,16 +72,16 @@ def impossible_power(view: View, power: FloatArray) -> BoolArray:
         if not context.may_run_backwards and ceiling is not None:
             wrong |= alone & (power < -0.05 * ceiling)
     if view.track is not None:
-        wrong |= alone & _counter_denies(view, power)
+        wrong |= _counter_denies(view, power, alone)
     return wrong
 
 
-def _counter_denies(view: View, power: FloatArray) -> BoolArray:
-    """(n,) bool: the counter moved less than half of what this power would mean over the polls around it."""
+def _counter_denies(view: View, power: FloatArray, asked: BoolArray) -> BoolArray:
+    """(n,) bool: of the samples asked, those of which the counter saw less than half over the polls around them."""
     poll, resolution = view.context.poll_ns, view.context.counter_resolution_micro / 1e6
     denied = np.zeros(power.shape, bool)
     typical = float(np.nanmedian(np.abs(power)))
-    for k in np.flatnonzero(np.isfinite(power)):
+    for k in np.flatnonzero(asked):
         if abs(power[k]) < 3.0 * typical:
             continue
         start = int(view.slot_ns[k])

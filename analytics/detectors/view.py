@@ -153,6 +153,29 @@ class View:
         return self.gauge(self.context.power_name)
 
     @cached_property
+    def load(self) -> FloatArray | None:
+        """(n,) float64 on the slots: the power, or without a power gauge the counter's mean over each quarter. [kW]
+
+        Many gas and water meters have nothing but a counter. A quarter that is not fully measured is NaN.
+        """
+        if self.power is not None:
+            return self.power
+        quarters = self.quarters
+        if quarters is None or not self.slot_ns.size:
+            return None
+        mean = np.append(quarters.mean_per_hour, np.nan)
+        at = np.searchsorted(quarters.boundaries_ns, self.slot_ns, side="right") - 1
+        values = mean[np.where((at >= 0) & (at < len(quarters)), at, len(quarters))]
+        return values if bool(np.isfinite(values).any()) else None
+
+    @property
+    def load_resolution_kw(self) -> float:
+        """The last digit of `load`. [kW]"""
+        if self.power is not None:
+            return self.context.power_resolution_kw
+        return self.context.counter_resolution_micro / 1e6 / (QUARTER_NS / 3.6e12)
+
+    @cached_property
     def voltages(self) -> FloatArray | None:
         """(3, n) float64, phase to neutral, or None unless all three are there. [V]"""
         return self._three("voltage.{}n")

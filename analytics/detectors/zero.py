@@ -34,12 +34,12 @@ def detect(view: View) -> list[Finding] | NotFit:
     context, learnt = view.context, view.context.learnt
     if learnt is None or learnt.floor_kw is None:
         return NotFit.because("no-history", "two weeks of history", "none learnt")
-    if learnt.floor_kw <= 3.0 * context.power_resolution_kw or learnt.floor_kw <= 0.0:
+    if learnt.floor_kw <= 3.0 * view.load_resolution_kw or learnt.floor_kw <= 0.0:
         return NotFit.because("idles-at-zero", "a load that never is zero", f"a floor of {learnt.floor_kw:g} kW")
     slots, poll = view.slot_ns, context.poll_ns
-    power = view.power
+    power = view.load
     if power is None:
-        return NotFit.because("no-power", "power readings", "none in the window")
+        return NotFit.because("no-power", "power or a counter", "none in the window")
     found: list[Finding] = []
     for a, b in find_zero(power, view.voltages, context.nominal_v):
         counted = view.displayed_kwh(a, b)

@@ -260,6 +260,16 @@ def test_declared_idle_beats_learnt() -> None:
     assert idle_threshold(None, None, 100.0) is None
 
 
+def test_a_meter_with_nothing_but_a_counter_is_judged_by_its_quarters() -> None:
+    day = PlantDay()
+    day.power[1200:1500] += 25.0  # a leak at night, as a water meter would show it
+    day.kwh = np.round(5000 + np.cumsum(day.power) / 60, 1)
+    finding = only(said(day, replace(CONTEXT, counter_resolution_micro=100_000), only=("kwh",)))
+    assert finding.kind == "off_hours"
+    assert abs(finding.start_ns - at(1200)) <= 15 * POLL
+    assert finding.energy_kwh == pytest.approx(25.0 * 5, rel=0.05)
+
+
 # -- phases ---------------------------------------------------------------------------------------------------------
 def test_voltage_loss_of_one_phase_but_not_of_all() -> None:
     volts = np.full((3, 10), 230.0)
