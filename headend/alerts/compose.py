@@ -134,9 +134,8 @@ class Composer:
         )
 
     def _subject(self, notices: Sequence[Notice], language: Language) -> str:
-        first = max(
-            notices, key=lambda n: (n.what not in ("returned", "still"), n.what == "still", n.entry.severity.rank)
-        )
+        fresh = [n for n in notices if n.what not in ("returned", "still")]
+        first = max(fresh or notices, key=lambda n: (n.what == "still", n.entry.severity.rank))
         plant = words.of(self._plant.site.site.name, language)
         if len(notices) > 1:
             rest = TEXTS("subject.digest", language, plant=plant, count=len(notices))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,14 +186,18 @@ def test_the_thread_sends_and_outlives_a_server_that_is_away(tmp_path: Path, smt
     settings = Mail(host="127.0.0.1", port=smtp_sink.port, security="none", sender="m@works.example")
     smtp_sink.stop()
     put(box, "a", at=clock.now_ns())
-    delivery = Delivery(box, Mailer(settings, tmp_path, deadline_s=2), clock, every_s=0.05).start()
+    delivery = Delivery(box, Mailer(settings, tmp_path, deadline_s=2), clock, every_s=0.05)
+    stopping = threading.Event()
+    thread = threading.Thread(target=delivery.run, args=(stopping,))
+    thread.start()
     try:
         wait_until(lambda: box.stuck("li@works.example"), what="the first attempt to fail")
         smtp_sink.start()
         put(box, "b", "wang@works.example", at=clock.now_ns())
         wait_until(lambda: smtp_sink.mails, what="a mail to another recipient")
     finally:
-        delivery.stop()
+        stopping.set()
+        thread.join(10)
     assert smtp_sink.mails[0].recipients == ("wang@works.example",)
     assert box.counts() == {"waiting": 1, "sent": 1}
     box.close()
