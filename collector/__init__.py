@@ -13,10 +13,13 @@ The way of a value through this room::
 * :mod:`collector.protocols` are pure codecs; :mod:`collector.decode` is the only place where byte order exists;
 * :mod:`collector.poller` is the one task per bus that puts it together; :mod:`collector.contact` what it knows of a
   meter; :mod:`collector.plausibility` its first doubts;
+* :mod:`collector.oneshot` reads one meter now, :mod:`collector.describe` says what frames mean;
 * :mod:`collector.simulated` is a factory that answers real frames.
 """
 
+from collector.describe import describe
+from collector.oneshot import read_meter
 from collector.plan import Block, Plan, request_plan
 from collector.poller import BusMaster, Sink, Tap
 
-__all__ = ["Block", "BusMaster", "Plan", "Sink", "Tap", "request_plan"]
+__all__ = ["Block", "BusMaster", "Plan", "Sink", "Tap", "describe", "read_meter", "request_plan"]

@@ -13,6 +13,7 @@ from collector.decode import BlockDecoder
 from collector.plan import NOTHING, Avoid, Block, Item, Place, Plan, block_of, request_plan
 from collector.plausibility import Plausibility
 from meterline.clock import NS
+from meterline.errors import LineDown
 from meterline.profiles import Profile, Rate, Table
 from meterline.readings import MissingSpan
 from meterline.site import Meter
@@ -142,8 +143,11 @@ class Contact:
         return _pair(items, self.unanswered, self.profile)
 
     def missed(self, slot_ns: int, cause: str) -> MissingSpan | None:
-        """A turn brought nothing: the span this opens, if it is the first."""
-        self.failures += 1
+        """A turn brought nothing: the span this opens, if it is the first.
+
+        A line that is down says nothing about its meters, and is retried at its own pace.
+        """
+        self.failures += cause != LineDown.cause
         self.cause = cause
         if self.open_span is not None:
             return None

@@ -24,7 +24,7 @@ from collector.transports import Transport
 from meterline.clock import Clock
 from meterline.errors import BusError, Garbled, LineDown, Refused, Silent
 from meterline.plant import Plant
-from meterline.profiles import Rate
+from meterline.profiles import Profile, Rate
 from meterline.readings import ClockState, Exchange, MissingSpan, Number, Poll, Quality
 from meterline.settings import Rates
 from meterline.site import Bus
@@ -278,13 +278,7 @@ class BusMaster:
         return work.reached
 
     async def _ask(self, contact: Contact, read: Read, *, keep_quiet: bool = True) -> Outcome:
-        make: Callable[[], Question]
-        if self.line.frames_by_silence:
-            question = RtuQuestion(read)
-            make = lambda: question  # noqa: E731
-        else:
-            make = lambda: TcpQuestion(read, self.line.next_transaction())  # noqa: E731
-        outcome = await self.line.ask(make, contact.profile.limits.gap_ms / 1000, keep_quiet=keep_quiet)
+        outcome = await put_read(self.line, read, contact.profile, keep_quiet=keep_quiet)
         figures = contact.figures
         if outcome.exchange.request:
             figures["requests"] += 1
@@ -365,6 +359,21 @@ class BusMaster:
             tuple(work.qualities) if work.doubtful else (),
             exchanges=tuple(work.exchanges),
         )
+
+
+async def put_read(line: Line, read: Read, profile: Profile, *, keep_quiet: bool = True) -> Outcome:
+    """Ask one read request as the line's kind wants it framed."""
+    if line.frames_by_silence:
+        question = RtuQuestion(read)
+
+        def make() -> Question:
+            return question
+    else:
+
+        def make() -> Question:
+            return TcpQuestion(read, line.next_transaction())
+
+    return await line.ask(make, profile.limits.gap_ms / 1000, keep_quiet=keep_quiet)
 
 
 def _rates_of(contact: Contact) -> frozenset[Rate]:

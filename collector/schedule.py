@@ -55,7 +55,7 @@ class Schedule(Generic[W]):
     rank_of
         Says how urgent a new turn is (meter, slot, rates), or None if the meter is not to be asked this time.
     skipped
-        Meter -> slots given up because the line was busy (one count a rate and slot).
+        Meter -> slots given up, wholly or in part, because the line was busy.
     """
 
     periods: Mapping[Rate, int]
@@ -98,7 +98,7 @@ class Schedule(Generic[W]):
         for slot_ns in sorted(due):
             given_up += self._enter(slot_ns, frozenset(due[slot_ns]))
         for meter, rates in self.meters.items():
-            self.skipped[meter] += sum(lost.get(rate, 0) for rate in rates)
+            self.skipped[meter] += max(lost.get(rate, 0) for rate in rates)
         return given_up
 
     def pick(self) -> Turn[W] | None:
@@ -132,7 +132,7 @@ class Schedule(Generic[W]):
                     kept.append(turn)
             else:
                 if turn.rank < 3:
-                    self.skipped[turn.meter] += len(taken_over)
+                    self.skipped[turn.meter] += 1
                 turn.rates -= taken_over
                 if turn.rates:
                     kept.append(turn)

@@ -1,0 +1,141 @@
+"""Read one meter once, now: what an electrician asks for beside the cabinet."""
+
+from __future__ import annotations
+
+from collector.bus import Line
+from collector.decode import BlockDecoder
+from collector.plan import Block, Plan, halves, known_words, request_plan, shape_of
+from collector.poller import NO_SUCH_WORDS, Tap, put_read
+from collector.protocols.modbus import MEANING, Read
+from collector.transports import Transport
+from meterline.clock import Clock
+from meterline.errors import BusError, LineDown, Refused, Silent
+from meterline.profiles import Profile
+from meterline.readings import ClockState, Exchange, Number, Poll, Quality
+from meterline.site import Bus, Meter
+
+TRIES = 2
+
+
+async def read_meter(
+    bus: Bus,
+    meter: Meter,
+    profile: Profile,
+    clock: Clock,
+    tap: Tap | None = None,
+    *,
+    transport: Transport | None = None,
+) -> list[Poll]:
+    """Ask a meter for all enabled points of its page.
+
+    What it refuses comes back as MISSING, so that a page that fits only in part shows what fits.
+
+    Returns
+    -------
+    list of Poll
+        One poll; its slot is the moment the reading began, not one of the grid.
+
+    Raises
+    ------
+    LineDown
+        The line cannot be opened or broke; the message says what to do.
+    Silent, Garbled, Refused
+        Nothing usable came; the message says what to check on site.
+    """
+    line = Line(bus, clock, transport)
+    plan = request_plan(profile)
+    reading = _Reading(plan, clock.now_ns() // 1_000_000 * 1_000_000)
+    todo = list(plan.blocks)
+    last: BusError | None = None
+    try:
+        while todo:
+            block = todo.pop(0)
+            error = await _ask(line, int(meter.address), meter.id, block, reading, tap)
+            if error is None:
+                continue
+            last = error
+            if isinstance(error, LineDown) or (isinstance(error, Silent) and not reading.came):
+                break
+            parts = halves(block, known_words(profile)) if _is_missing_words(error) else None
+            if parts is not None:
+                todo[:0] = parts
+            else:
+                reading.close(block, clock.now_ns())
+    finally:
+        line.close()
+    if not reading.came:
+        assert last is not None
+        raise type(last)(last.code, _refusal_hint(last)) if isinstance(last, Refused) else last
+    for block in todo:
+        reading.close(block, clock.now_ns())
+    return [reading.poll(meter.id, ClockState.SIMULATED if clock.simulated else ClockState.SYNCED)]
+
+
+class _Reading:
+    """The numbers as they come in."""
+
+    def __init__(self, plan: Plan, slot_ns: int) -> None:
+        self.plan, self.slot_ns = plan, slot_ns
+        self.numbers: list[Number | None] = [None] * len(plan.points)
+        self.qualities: list[int] = [int(Quality.MISSING)] * len(plan.points)
+        self.done: list[Block] = []
+        self.delays_ms: list[int] = []
+        self.exchanges: list[Exchange] = []
+        self.came = False
+
+    def take(self, block: Block, payload: bytes, answered_ns: int) -> None:
+        for item in block.items:
+            self.qualities[item.column] = int(Quality.GOOD)
+        BlockDecoder(block, self.plan.points).into(payload, self.numbers, self.qualities)
+        self.came = True
+        self.close(block, answered_ns)
+
+    def close(self, block: Block, at_ns: int) -> None:
+        self.done.append(block)
+        self.delays_ms.append((at_ns - self.slot_ns) // 1_000_000)
+
+    def poll(self, meter: str, clock: ClockState) -> Poll:
+        request = {item.column: index for index, block in enumerate(self.done) for item in block.items}
+        shape = shape_of(self.plan.profile, self.plan.points, request)
+        return Poll(
+            meter,
+            shape,
+            self.slot_ns,
+            tuple(self.delays_ms[: shape.requests]),
+            clock,
+            tuple(self.numbers),
+            tuple(self.qualities) if any(self.qualities) else (),
+            exchanges=tuple(self.exchanges),
+        )
+
+
+async def _ask(line: Line, unit: int, meter: str, block: Block, reading: _Reading, tap: Tap | None) -> BusError | None:
+    """Ask for one block, twice if need be; None once it is in."""
+    error: BusError | None = None
+    for _ in range(TRIES):
+        outcome = await put_read(line, Read(unit, block.table, block.address, block.count), reading.plan.profile)
+        reading.exchanges.append(outcome.exchange)
+        if tap is not None:
+            tap(meter, outcome.exchange)
+        error = outcome.error
+        if error is None:
+            answered_ns = outcome.exchange.answered_ns
+            assert answered_ns is not None
+            reading.take(block, outcome.payload, answered_ns)
+            return None
+        if isinstance(error, LineDown):
+            break
+    return error
+
+
+def _is_missing_words(error: BusError) -> bool:
+    return isinstance(error, Refused) and error.code in NO_SUCH_WORDS
+
+
+def _refusal_hint(error: Refused) -> str:
+    meaning = MEANING.get(error.code, "unknown error")
+    if error.code in NO_SUCH_WORDS:
+        return f"{meaning}; it answers, but not to this profile: check the meter's type, and table and addresses"
+    if error.code in (0x0A, 0x0B):
+        return f"{meaning}; the gateway is there, the meter behind it is not: check its address and wires"
+    return f"{meaning}; wait and read again"

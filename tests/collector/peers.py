@@ -1,0 +1,133 @@
+"""Meters in memory, with every bad habit of the field. Frames are made by pymodbus, never by the code under test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pymodbus.framer.rtu import FramerRTU
+
+from collector.transports import Inbox
+from meterline.errors import LineDown
+
+Words = Callable[[int], int]
+Refusals = Mapping[int, int]
+
+
+def sealed(frame: bytes) -> bytes:
+    """A serial frame with pymodbus's checksum."""
+    return frame + FramerRTU.compute_CRC(frame).to_bytes(2, "big")
+
+
+@dataclass
+class FakeMeter:
+    """A meter whose every word is known.
+
+    Attributes
+    ----------
+    words
+        Address -> word.
+    holes
+        Addresses it refuses, with the exception code.
+    delay_s
+        From the end of the request to the end of the answer; may be changed at any time.
+    silent, code
+        Answers nothing; answers everything with this exception.
+    spoil
+        What happens to the answer on its way, as pieces of bytes.
+    """
+
+    words: Words = lambda address: address
+    holes: dict[int, int] = field(default_factory=dict)
+    delay_s: float = 0.03
+    silent: bool = False
+    code: int = 0
+    spoil: Callable[[bytes], list[bytes]] = lambda frame: [frame]
+    asked: list[tuple[float, int, int]] = field(default_factory=list)
+
+    def answer(self, pdu: bytes) -> bytes:
+        """The PDU that answers a read request's PDU."""
+        function, address, count = pdu[0], int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
+        self.asked.append((asyncio.get_running_loop().time(), address, count))
+        code = self.code or next((self.holes[a] for a in range(address, address + count) if a in self.holes), 0)
+        if code:
+            return bytes((function | 0x80, code))
+        data = b"".join(self.words(a).to_bytes(2, "big") for a in range(address, address + count))
+        return bytes((function, len(data))) + data
+
+
+class MemoryLine:
+    """A transport whose other end is a dictionary of meters.
+
+    Attributes
+    ----------
+    tcp
+        Whether frames are Modbus/TCP rather than serial ones.
+    echo
+        Whether the adapter plays our own bytes back.
+    refuse_open
+        Why the line cannot be opened, if so.
+    sent
+        (time, frame) of all that was written.
+    """
+
+    def __init__(self, meters: dict[int, FakeMeter], *, tcp: bool = False, echo: bool = False) -> None:
+        self.meters, self.tcp, self.echo = meters, tcp, echo
+        self.inbox = Inbox()
+        self.sent: list[tuple[float, bytes]] = []
+        self.opened = 0
+        self.refuse_open = ""
+        self.retag: Callable[[bytes], bytes] = lambda tag: tag
+        self.before: Callable[[bytes], bytes] = lambda frame: b""
+        self._open = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    async def open(self) -> None:
+        if self.refuse_open:
+            raise LineDown(self.refuse_open)
+        self.opened += 1
+        self.inbox = Inbox()
+        self._open = True
+
+    def hang_up(self) -> None:
+        """The other end closes the connection."""
+        self._open = False
+        self.inbox.fail(LineDown("the peer closed the connection"))
+
+    def write(self, data: bytes) -> None:
+        if not self._open:
+            raise LineDown("closed")
+        loop = asyncio.get_running_loop()
+        self.sent.append((loop.time(), data))
+        unit, pdu = (data[6], data[7:]) if self.tcp else (data[0], data[1:-2])
+        if not self.tcp:
+            assert sealed(data[:-2]) == data, "a request with a wrong checksum left the port"
+        assert pdu[0] in (3, 4), "something else than reading left the port"
+        if self.echo:
+            self.inbox.feed(data)
+        meter = self.meters.get(unit)
+        if meter is None or meter.silent:
+            return
+        answer = meter.answer(pdu)
+        if self.tcp:
+            frame = self.retag(data[:2]) + b"\0\0" + (len(answer) + 1).to_bytes(2, "big") + bytes((unit,)) + answer
+        else:
+            frame = sealed(bytes((unit,)) + answer)
+        inbox, at = self.inbox, loop.time() + meter.delay_s
+        for piece in (self.before(frame), *meter.spoil(frame)):
+            if piece:
+                loop.call_at(at, inbox.feed, piece)
+                at += 0.002
+
+    async def read(self, until_s: float) -> bytes:
+        return await self.inbox.get(until_s)
+
+    def drain(self) -> bytes:
+        return self.inbox.drain()
+
+    def close(self) -> None:
+        self._open = False
