@@ -5,7 +5,7 @@ Opens its own connections, read-only, so that the command line answers beside a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from analytics.series import BitArray, FloatArray, IntArray
 from headend.catalogue import Catalogue, Interval, Resolution
+from headend.findings import FindingsBook
 from headend.ledger import SeqSet
 from headend.metered import account_of, power_of
 from headend.plant_days import day_of, midnight_ns
@@ -26,7 +27,7 @@ from meterline.readings import NO_VALUE, Quality, Reading
 from meterline.settings import HeadendSettings
 
 FRESH_NS = 300 * NS
-"""A momentary value older than this is not "now"."""
+"""A momentary value older than this is not "now" (on a simulated site's fast clock the head-end takes more)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +132,13 @@ class Queries:
     ----------
     plant, store, catalogue
         The site, and what is known about it.
+    fresh_ns
+        A momentary value older than this is not "now". [ns]
     """
 
-    def __init__(self, plant: Plant, store: StoreReader, catalogue: Catalogue) -> None:
+    def __init__(self, plant: Plant, store: StoreReader, catalogue: Catalogue, *, fresh_ns: int | None = None) -> None:
         self.plant, self.store, self.catalogue = plant, store, catalogue
+        self._fresh_ns = fresh_ns
 
     @classmethod
     def of(cls, settings: HeadendSettings) -> Queries:
@@ -152,6 +156,13 @@ class Queries:
         self.store.close()
         self.catalogue.close()
 
+    @property
+    def fresh_ns(self) -> int:
+        """How old a momentary value may be; as the running head-end says, where it is not given."""
+        if self._fresh_ns is None:
+            return int(self.catalogue.mark("figures", "fresh_ns") or FRESH_NS)
+        return self._fresh_ns
+
     # -- now ---------------------------------------------------------------------------------------------------------
     def latest(self, now_ns: int) -> dict[str, dict[str, Now]]:
         """Meter -> measurand -> newest value, for the meters of the plant."""
@@ -164,8 +175,8 @@ class Queries:
 
     def overview(self, now_ns: int) -> list[UserNow]:
         """Every energy user at a glance, in the order of the site file."""
-        latest = self.latest(now_ns)
-        return [self._user(user, latest, now_ns) for user in self.plant.energy_users]
+        latest, fresh_s = self.latest(now_ns), self.fresh_ns / NS
+        return [self._user(user, latest, now_ns, fresh_s) for user in self.plant.energy_users]
 
     def good_until(self) -> dict[str, int]:
         """Meter -> when its last usable value was read, UTC [ns]; a meter nothing was ever heard of is not in it."""
@@ -175,19 +186,21 @@ class Queries:
                 found[name] = max(reading.read_ns, found.get(name, 0))
         return found
 
-    def _user(self, user: str, latest: dict[str, dict[str, Now]], now_ns: int) -> UserNow:
+    def _user(self, user: str, latest: dict[str, dict[str, Now]], now_ns: int, fresh_s: float) -> UserNow:
         below = self.plant.users_below(user)
         meters = [m for m in self.plant.site.meters if m.energy_user in below]
         carriers = [c for c in Carrier if any(self.plant.carrier_of(m) is c for m in meters)]
-        ok = {m.id for m in meters if _is_fresh(latest.get(m.id, {}).values())}
+        ok = {m.id for m in meters if _is_fresh(latest.get(m.id, {}).values(), fresh_s)}
         return UserNow(
             user,
-            tuple(self._carrier(user, carrier, latest, now_ns) for carrier in carriers),
+            tuple(self._carrier(user, carrier, latest, now_ns, fresh_s) for carrier in carriers),
             len(ok),
             tuple(m.id for m in meters if m.id not in ok),
         )
 
-    def _carrier(self, user: str, carrier: Carrier, latest: dict[str, dict[str, Now]], now_ns: int) -> CarrierNow:
+    def _carrier(
+        self, user: str, carrier: Carrier, latest: dict[str, dict[str, Now]], now_ns: int, fresh_s: float
+    ) -> CarrierNow:
         meters = self.plant.top_meters(user, carrier)
         powers: list[Now] = []
         days: list[Interval] = []
@@ -198,7 +211,7 @@ class Queries:
             if power is not None:
                 power_unit = MEASURANDS[power].unit
                 now = latest.get(meter.id, {}).get(power)
-                if now is not None and now.value is not None and now.age_s * NS <= FRESH_NS:
+                if now is not None and now.value is not None and now.age_s <= fresh_s:
                     powers.append(now)
             if account is not None:
                 unit = MEASURANDS[account].unit
@@ -258,7 +271,8 @@ class Queries:
         """The state of gateways, ledger, store and meters, JSON-able: ``meterline status --json``."""
         totals = self.store.totals()
         latest = self.latest(now_ns)
-        silent = [m for m in self.plant.meters if not _is_fresh(latest.get(m, {}).values())]
+        fresh_s = self.fresh_ns / NS
+        silent = [m for m in self.plant.meters if not _is_fresh(latest.get(m, {}).values(), fresh_s)]
         health = self.catalogue.health()
         known = {meter for meter, _ in self.store.latest()}
         return {
@@ -276,9 +290,18 @@ class Queries:
             "quarantine": self.catalogue.quarantined(),
             "chain_breaks": [list(found) for found in self.catalogue.chain_breaks()],
             "meters": {"configured": len(self.plant.meters), "silent": silent},
+            "findings": self._findings(now_ns),
             "unknown_meters": sorted(known - set(self.plant.meters)),
             "head_end": self.catalogue.marks("figures"),
         }
+
+    def _findings(self, now_ns: int) -> dict[str, int]:
+        """Severity -> how many findings last."""
+        book = FindingsBook(self.catalogue.path, self.plant)
+        try:
+            return {str(severity): count for severity, count in book.counts(now_ns).items()}
+        finally:
+            book.close()
 
     def _gateway(self, name: str, health: dict[str, tuple[int, Any]], now_ns: int) -> dict[str, Any]:
         received = self.store.received(name)
@@ -302,8 +325,8 @@ class Queries:
         }
 
 
-def _is_fresh(values: Any) -> bool:
-    return any(now.value is not None and now.age_s * NS <= FRESH_NS for now in values)
+def _is_fresh(values: Iterable[Now], fresh_s: float) -> bool:
+    return any(now.value is not None and now.age_s <= fresh_s for now in values)
 
 
 def _broken_at_gaps(t: IntArray, value: FloatArray, quality: BitArray) -> tuple[IntArray, FloatArray, BitArray]:
