@@ -1,4 +1,4 @@
-"""Emptying the outbox. It runs in a thread of its own: a mail server that hangs holds up this thread and nothing else."""
+"""Emptying the outbox. It runs in a thread of its own: a mail server that hangs holds up this thread only."""
 
 from __future__ import annotations
 
