@@ -156,6 +156,92 @@ def import_points(
     run_import(screen(json), file, site, dry_run=dry_run)
 
 
+Clock = Annotated[str | None, typer.Option("--clock", hidden=True, help="Plant clock of a simulated site.")]
+
+
+@app.command()
+def simulate(
+    site: Annotated[Path, typer.Argument(help="The site file; factory.yaml beside it says how the plant behaves.")],
+    factor: Annotated[
+        float, typer.Option("--factor", min=0.001, max=100_000, help="How much faster than real the plant's time runs.")
+    ] = 1.0,
+    state: Annotated[Path | None, typer.Option("--state", help="Folder in which the factory remembers.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", help="Drive the meters with this recording (CSV, also gzipped).")
+    ] = None,
+    clock: Clock = None,
+) -> None:
+    """Run a simulated factory: meters that answer real frames on the site's lines, with faults by timetable."""
+    from meterline.cli.services import simulate as run_simulate
+
+    raise typer.Exit(run_simulate(screen(), site, clock, factor, state, replay))
+
+
+@app.command()
+def gateway(
+    file: Annotated[Path, typer.Argument(help="The gateway file.")] = Path("gateway.yaml"),
+    show_key: Annotated[
+        bool, typer.Option("--show-key", help="Print the public key the head-end's file needs, and end.")
+    ] = False,
+    clock: Clock = None,
+    json: Json = False,
+) -> None:
+    """Run a gateway: poll the buses, keep everything in the journal, deliver it to the head-end."""
+    from meterline.cli.services import gateway as run_gateway
+
+    raise typer.Exit(run_gateway(screen(json), file, clock, show_key=show_key))
+
+
+@app.command()
+def headend(
+    file: Annotated[Path, typer.Argument(help="The head-end file.")] = Path("headend.yaml"),
+    clock: Clock = None,
+) -> None:
+    """Run the head-end: take batches in, store, count, find, alarm, and serve the page."""
+    from meterline.cli.services import headend as run_headend
+
+    raise typer.Exit(run_headend(file, clock))
+
+
+@app.command()
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1, help="End by itself after this time. [default: at Ctrl-C]")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", help="Drive the meters with this recording (CSV, also gzipped).")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where everything is kept. [default: meterline-demo]")
+    ] = None,
+    factor: Annotated[
+        float | None, typer.Option("--factor", min=1, max=5000, help="Plant time against real time. [default: 400]")
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", min=1, max=65535, help="The page's port.")] = None,
+    broker: Annotated[
+        str, typer.Option("--broker", help="mosquitto or iotcore. [default: mosquitto where it is]")
+    ] = "",
+) -> None:
+    """Run the whole chain on this machine: simulated meters, gateway, broker, head-end, page, mails, planted faults."""
+    from meterline.cli.demo import Wish
+    from meterline.cli.demo import demo as run_demo
+
+    if broker not in ("", "mosquitto", "iotcore"):
+        raise typer.BadParameter("mosquitto or iotcore", param_hint="--broker")
+    raise typer.Exit(run_demo(screen(), Wish(folder, seconds, replay, factor, port, broker)))
+
+
+@app.command()
+def status(
+    file: Annotated[Path, typer.Argument(help="The head-end file.")] = Path("headend.yaml"),
+    json: Json = False,
+) -> None:
+    """Say how gateways, store and meters are; reads beside a running head-end, or without one."""
+    from meterline.cli.status import status as run_status
+
+    run_status(screen(json), file)
+
+
 def run() -> NoReturn:
     """Run the command line, turning refusals into messages and exit codes."""
     as_json = "--json" in sys.argv

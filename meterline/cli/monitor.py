@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meterline.cli.read import quality_text
-from meterline.cli.screen import Screen
+from meterline.cli.screen import Screen, quiet_collector
 from meterline.clock import NS, SystemClock
 from meterline.errors import ConfigError, Problem
 from meterline.paths import profiles_dir
@@ -63,7 +63,8 @@ class Watch:
 
         tally = self.tallies[meter]
         tally.add(exchange)
-        asked, answered = describe(self._bus.kind, exchange)
+        profile = self._plant.profile_of(self._plant.meters[meter])
+        asked, answered = describe(self._bus.kind, exchange, profile, self._screen.lang)
         took = None if exchange.answered_ns is None else (exchange.answered_ns - exchange.sent_ns) / NS * 1000
         self._screen.json(
             {
@@ -128,6 +129,7 @@ def monitor(screen: Screen, bus_id: str, site: Path, seconds: float | None, ever
     ConfigError
         The site is wrong, or has no such bus.
     """
+    quiet_collector()
     plant = load_plant(site, profiles_dir())
     bus = plant.buses.get(bus_id)
     if bus is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from meterline.cli.screen import Screen
+from meterline.cli.screen import Screen, quiet_collector
 from meterline.clock import NS, SystemClock
 from meterline.documents import validate
 from meterline.errors import BusError, ConfigError, Problem, Unreachable
@@ -17,7 +17,7 @@ from meterline.paths import profiles_dir
 from meterline.plant import Plant, load_plant
 from meterline.profiles import load_profiles
 from meterline.readings import NO_VALUE, Exchange, Poll, Quality, Reading
-from meterline.site import Meter, Site
+from meterline.site import Bus, Meter, Site
 from meterline.units import DISPLAY
 
 
@@ -96,6 +96,7 @@ def read(screen: Screen, meter_id: str | None, site: Path | None, ad_hoc: AdHoc 
     Unreachable
         The meter, or its line, does not answer.
     """
+    quiet_collector()
     plant = ad_hoc.plant() if ad_hoc else load_plant(site or Path("site.yaml"), profiles_dir())
     meter = plant.meters.get(meter_id or "meter")
     if meter is None:
@@ -106,7 +107,7 @@ def read(screen: Screen, meter_id: str | None, site: Path | None, ad_hoc: AdHoc 
     bus = plant.buses[meter.bus]
     line = bus.device or f"{bus.host}:{bus.tcp_port}"
     try:
-        poll = asyncio.run(_read(plant, meter))
+        poll = asyncio.run(_read(plant, bus, meter))
     except BusError as error:
         reason, _, hint = str(error).partition("; ")
         raise Unreachable(f"{meter.id} (address {meter.address} on {line})", reason, hint) from error
@@ -115,15 +116,19 @@ def read(screen: Screen, meter_id: str | None, site: Path | None, ad_hoc: AdHoc 
     screen.json(_json(meter, poll, readings, factors))
     _table(screen, plant, meter, poll, readings, factors)
     if raw:
+        from collector import describe
+
         for exchange in poll.exchanges:
-            screen.line(f"→ {exchange.request.hex(' ')}")
-            screen.line(f"← {exchange.response.hex(' ')}")
+            asked, answered = describe(bus.kind, exchange, plant.profile_of(meter), screen.lang)
+            screen.line(f"→ {exchange.request.hex(' ')}   {asked}")
+            screen.line(f"← {exchange.response.hex(' ')}   {answered}")
 
 
-async def _read(plant: Plant, meter: Meter) -> Poll:
+async def _read(plant: Plant, bus: Bus, meter: Meter) -> Poll:
     from collector import read_meter
 
-    return await read_meter(plant, meter.id, SystemClock())
+    (poll,) = await read_meter(bus, meter, plant.profile_of(meter), SystemClock())
+    return poll
 
 
 def _factors(plant: Plant, meter: Meter, readings: list[Reading]) -> dict[str, float]:

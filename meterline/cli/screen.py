@@ -7,6 +7,7 @@ program reads one stream.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,14 @@ from rich.text import Text
 
 from meterline.cli.texts import problem_text, text
 from meterline.errors import ConfigError, Problem, Unreachable
+from meterline.texts import Language
+
+
+def quiet_collector() -> None:
+    """One-shot commands say themselves what their line told the log."""
+    log = logging.getLogger("collector")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
 
 
 class Screen:
@@ -30,7 +39,7 @@ class Screen:
         Whether a machine reads: then nothing but JSON goes to standard output.
     """
 
-    def __init__(self, lang: str = "en", *, as_json: bool = False) -> None:
+    def __init__(self, lang: Language = "en", *, as_json: bool = False) -> None:
         self.lang, self.as_json = lang, as_json
         for stream in (sys.stdout, sys.stderr):  # a Windows console or a pipe may not speak UTF-8
             if hasattr(stream, "reconfigure"):

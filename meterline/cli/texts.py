@@ -5,11 +5,10 @@ from __future__ import annotations
 import locale
 import os
 import re
-from typing import Literal
 
-Lang = Literal["en", "zh"]
+from meterline.texts import Language, Texts
 
-TEXTS: dict[str, tuple[str, str]] = {
+TEXTS = Texts({
     # key: (English, 简体中文)
     "problems": (
         "{count} problem(s) in {files} file(s). Nothing was started or changed.",
@@ -82,16 +81,65 @@ TEXTS: dict[str, tuple[str, str]] = {
     "head.primary": ("primary", "一次值"),
     "head.unit": ("unit", "单位"),
     "head.quality": ("quality", "质量"),
+    # --- services
+    "clock.not": ("{text} is no plant clock", "{text} 不是仿真时钟"),
+    "simulate.line": ("{bus}: {kind} on {where}: {meters}", "{bus}：{kind}，{where}：{meters}"),
+    "simulate.ready": ("ready", "就绪"),
+    "simulate.planted": ("{at} planted: {what}", "{at} 植入故障：{what}"),
+    # --- demo
+    "demo.resumes": ("Goes on at {at} plant time, with the data of {folder}", "从仿真时间 {at} 继续，沿用 {folder} 中的数据"),
+    "demo.begins": ("Begins at {at} plant time in {folder}", "仿真时间从 {at} 开始，数据在 {folder}"),
+    "demo.speed": ("The plant's clock runs {factor} times faster than yours.", "仿真时钟为实际时间的 {factor} 倍。"),
+    "demo.broker": ("Broker: {name} on port {port}", "消息代理：{name}，端口 {port}"),
+    "demo.page": ("Page:   {url}", "页面：  {url}"),
+    "demo.mails": ("Mails:  {folder}", "邮件：  {folder}"),
+    "demo.logs": ("Logs:   {folder}", "日志：  {folder}"),
+    "demo.page_moved": ("Port 8420 is taken: the page is on {port} this time.", "端口 8420 已被占用：本次页面端口为 {port}。"),
+    "demo.ended": ("Left behind by an earlier run and ended: {pids}", "上次运行遗留的进程已结束：{pids}"),
+    "demo.first_data": ("First values in the store {seconds} s after the start", "启动 {seconds} 秒后首批数据入库"),
+    "demo.planted": ("planted: {what}", "植入故障：{what}"),
+    "demo.fault_over": ("over:    {what}", "故障结束：{what}"),
+    "demo.found": ("found:   {what}", "发现：  {what}"),
+    "demo.mail": ("mail:    {what}", "邮件：  {what}"),
+    "demo.died": ("ended by itself (exit code {code})", "意外退出（退出码 {code}）"),
+    "demo.stopping": ("Stopping.", "正在停止。"),
+    "demo.stopped": ("Stopped after {seconds} s: {hours} h of plant time.", "运行 {seconds} 秒后停止：仿真时间 {hours} 小时。"),
+    "demo.again": ("Run it again to go on; delete {folder} to begin anew.", "再次运行将继续；删除 {folder} 可重新开始。"),
+    "demo.status": (
+        "{at} plant time | {readings} readings in {batches} batches | lag {lag} s | to send {backlog} | findings {findings} | mails {mails}",
+        "仿真时间 {at} | 读数 {readings}，批次 {batches} | 延迟 {lag} 秒 | 待发 {backlog} | 发现 {findings} | 邮件 {mails}",
+    ),
+    "demo.total": (
+        "{readings} readings in {batches} batches in the store; recorded as lost: {lost}; holes in the numbering: {holes}",
+        "库中读数 {readings}，批次 {batches}；记录丢失：{lost}；编号缺口：{holes}",
+    ),
+    "demo.energy": ("Energy: sum of the intervals against the counters (last − first)", "电量核对：区间电量之和与表码差（末 − 初）"),
+    "demo.energy_ok": ("exact", "完全一致"),
+    "demo.energy_broken": ("see counter events", "见表码事件"),
+    "demo.replayed": ("Recording, day by day", "录波逐日核对"),
+    "demo.faults": ("Planted and found", "植入与发现"),
+    "demo.nothing_planted": ("Nothing was planted in this time.", "本次未植入故障。"),
+    "demo.not_found": ("-", "-"),
+    "head.fault": ("planted", "植入故障"),
+    "head.finding": ("found", "发现"),
+    "head.at": ("at", "时间"),
+    "head.after": ("after", "用时"),
+    "head.sum": ("sum of intervals", "区间之和"),
+    "head.counter": ("last − first", "末 − 初"),
+    "head.verdict": ("check", "核对"),
+    "head.day": ("day", "日期"),
+    "head.recorded": ("recorded", "录波"),
+    "head.difference": ("difference", "差"),
     "head.took": ("answer after", "应答时间"),
-}  # fmt: skip
+})  # fmt: skip
 
 
 def text(key: str, lang: str, **values: object) -> str:
     """The sentence of a key in a language, with its values."""
-    return TEXTS[key][lang == "zh"].format(**values)
+    return TEXTS(key, "zh" if lang == "zh" else "en", **values)
 
 
-def language(wish: str | None = None) -> Lang:
+def language(wish: str | None = None) -> Language:
     """What the person reads: the option, then ``METERLINE_LANG``, then the system's own language."""
     for value in (wish, os.environ.get("METERLINE_LANG")):
         if value:
