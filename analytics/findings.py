@@ -39,7 +39,8 @@ class Finding:
     evidence : mapping of str to number, text or tuple of numbers
         Small: what was expected and what was seen (``expected_kw``, ``seen_kw``, ``t_ns`` ...), JSON-able.
     energy_kwh : float or None
-        Energy that is in doubt, or that was used without need; None where the kind has none. [kWh]
+        Energy that is in doubt, or that was used without need; None where the kind has none. Hours of the meter's power
+        unit: kWh, for a flow the amount itself. [kWh, m3, t]
     detected_ns : int
         Time of the last sample the claim needs: an earlier cut of the data would not have shown it. [ns]
     """

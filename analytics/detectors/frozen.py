@@ -111,7 +111,7 @@ def _whole_meter(view: View) -> list[Finding]:
 
 def _power_against_counter(view: View, power: FloatArray) -> list[Finding]:
     context = view.context
-    resolution = context.counter_resolution_micro / 1e6
+    resolution = view.resolution_kwh
     at = np.flatnonzero(np.isfinite(power))
     found: list[Finding] = []
     for a, b in runs(repeated(power[None, :])[at]):

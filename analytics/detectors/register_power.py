@@ -47,6 +47,9 @@ def detect(view: View) -> list[Finding] | NotFit:
     context, power = view.context, view.power
     if power is None:
         return NotFit.because("no-power", "power readings", "none in the window")
+    if context.counted_per_hour is None:
+        names = f"{context.counter_name} and {context.power_name}"
+        return NotFit.because("units", "a counter and a power of one thing", names)
     if view.track is None:
         return NotFit.because("no-counter", "readings of the counter", "none in the window")
     per = max(BLOCK_NS // context.poll_ns, 1)
@@ -68,9 +71,7 @@ def detect(view: View) -> list[Finding] | NotFit:
         [np.nan if (kwh := view.counted_kwh(a, b)) is None else kwh for a, b in itertools.pairwise(edges)]
     )
     counted[~enough] = np.nan
-    ratio = compare_blocks(
-        counted, mean * hours, 3.0 * spread / np.sqrt(per) * hours, context.counter_resolution_micro / 1e6
-    )
+    ratio = compare_blocks(counted, mean * hours, 3.0 * spread / np.sqrt(per) * hours, view.resolution_kwh)
     found: list[Finding] = []
     for a, b in runs(ratio > 1.0):
         if b - a < IN_A_ROW:

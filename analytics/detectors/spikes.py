@@ -78,7 +78,7 @@ def impossible_power(view: View, power: FloatArray) -> BoolArray:
 
 def _counter_denies(view: View, power: FloatArray, asked: BoolArray) -> BoolArray:
     """(n,) bool: of the samples asked, those of which the counter saw less than half over the polls around them."""
-    poll, resolution = view.context.poll_ns, view.context.counter_resolution_micro / 1e6
+    poll, resolution = view.context.poll_ns, view.resolution_kwh
     denied = np.zeros(power.shape, bool)
     typical = float(np.nanmedian(np.abs(power)))
     for k in np.flatnonzero(asked):

@@ -11,8 +11,11 @@ import numpy as np
 from analytics.counter_track import CounterRules, Track, follow_track, rate_of_power
 from analytics.counters import QUARTER_NS, IntervalEnergies, spread
 from analytics.series import SECOND_NS, BoolArray, CounterSeries, FloatArray, IntArray, Series, Span, grid, is_no_value
+from meterline.measurands import MEASURANDS
 
 PHASES = ("l1", "l2", "l3")
+_PER_HOUR = {("kWh", "kW"): 1.0, ("GJ", "kW"): 0.0036}
+"""Counter's unit, power's unit: what is counted in an hour at 1; one kWh is 3.6 MJ by definition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,25 @@ class MeterContext:
     power_name: str = "power.active.total"
     learnt: Learnt | None = None
 
-    def counter_rules(self) -> CounterRules:
-        """How the counter of this meter is judged: believed up to 1.5 times the rating."""
+    @property
+    def counted_per_hour(self) -> float | None:
+        """What the counter counts in an hour at a power (or flow) of 1; None where the two do not measure one thing."""
+        counter, power = (MEASURANDS[name].unit for name in (self.counter_name, self.power_name))
+        return 1.0 if f"{counter}/h" == power else _PER_HOUR.get((counter, power))
+
+    def counter_rules(self, counter_poll_ns: int | None = None) -> CounterRules:
+        """How the counter of this meter is judged: believed up to 1.5 times the rating.
+
+        Parameters
+        ----------
+        counter_poll_ns : int, optional
+            Where the counter is asked less often than the fast measurands. [ns]
+        """
+        per_hour = self.counted_per_hour
+        known = self.rated_kw is not None and per_hour is not None
         return CounterRules(
-            max_gap_ns=max(5 * self.poll_ns, 60 * SECOND_NS),
-            max_rate=None if self.rated_kw is None else rate_of_power(1.5 * self.rated_kw),
+            max_gap_ns=max(5 * (counter_poll_ns or self.poll_ns), 60 * SECOND_NS),
+            max_rate=rate_of_power(1.5 * (self.rated_kw or 0.0) * (per_hour or 0.0)) if known else None,
             wraps_at=self.wraps_at_micro,
             resolution=self.counter_resolution_micro,
             may_run_backwards=self.may_run_backwards,
@@ -160,10 +177,10 @@ class View:
         """
         if self.power is not None:
             return self.power
-        quarters = self.quarters
-        if quarters is None or not self.slot_ns.size:
+        quarters, per_hour = self.quarters, self.context.counted_per_hour
+        if quarters is None or per_hour is None or not self.slot_ns.size:
             return None
-        mean = np.append(quarters.mean_per_hour, np.nan)
+        mean = np.append(quarters.mean_per_hour / per_hour, np.nan)
         at = np.searchsorted(quarters.boundaries_ns, self.slot_ns, side="right") - 1
         values = mean[np.where((at >= 0) & (at < len(quarters)), at, len(quarters))]
         return values if bool(np.isfinite(values).any()) else None
@@ -173,7 +190,12 @@ class View:
         """The last digit of `load`. [kW]"""
         if self.power is not None:
             return self.context.power_resolution_kw
-        return self.context.counter_resolution_micro / 1e6 / (QUARTER_NS / 3.6e12)
+        return self.resolution_kwh / (QUARTER_NS / 3.6e12)
+
+    @property
+    def resolution_kwh(self) -> float:
+        """The counter's last digit, in hours of power. [kWh]"""
+        return self.context.counter_resolution_micro / 1e6 / (self.context.counted_per_hour or 1.0)
 
     @cached_property
     def voltages(self) -> FloatArray | None:
@@ -194,7 +216,15 @@ class View:
     def track(self) -> Track | None:
         """The believed readings of the account's counter; None if there is no counter."""
         counter = self.window.counters.get(self.context.counter_name)
-        return follow_track(counter, self.context.counter_rules()) if counter is not None and len(counter) else None
+        return follow_track(counter, self.rules) if counter is not None and len(counter) else None
+
+    @cached_property
+    def rules(self) -> CounterRules:
+        """How the account's counter is judged, by how often it is really read."""
+        counter = self.window.counters.get(self.context.counter_name)
+        read_ns = np.zeros(0, np.int64) if counter is None else np.sort(counter.t_ns[~is_no_value(counter.quality)])
+        usual = int(np.median(np.diff(read_ns))) if read_ns.size > 2 else 0
+        return self.context.counter_rules(max(usual, self.context.poll_ns))
 
     @cached_property
     def quarters(self) -> IntervalEnergies | None:
@@ -203,19 +233,22 @@ class View:
         if track is None or track.t_ns.size < 2:
             return None
         boundaries = grid(int(track.t_ns[0]), int(track.t_ns[-1]), QUARTER_NS)
-        return spread(track, self.context.counter_rules(), boundaries)
+        return spread(track, self.rules, boundaries)
 
     @cached_property
     def display(self) -> FloatArray | None:
-        """(n,) float64 on the slots: what the counter showed, as it came; None if there is no counter. [kWh]"""
-        counter = self.window.counters.get(self.context.counter_name)
-        if counter is None or not self.slot_ns.size:
+        """(n,) float64 on the slots: what the counter showed, as it came, in hours of power. [kWh]
+
+        None if there is no counter, or power and counter do not measure one thing.
+        """
+        counter, per_hour = self.window.counters.get(self.context.counter_name), self.context.counted_per_hour
+        if counter is None or per_hour is None or not self.slot_ns.size:
             return None
         inside = (counter.t_ns >= self.slot_ns[0]) & (counter.t_ns < self.window.now_ns) & ~is_no_value(counter.quality)
         if not bool(inside.any()):
             return None
         shown = np.full(self.slot_ns.size, np.nan)
-        shown[(counter.t_ns[inside] - self.slot_ns[0]) // self.context.poll_ns] = counter.micro[inside] / 1e6
+        shown[(counter.t_ns[inside] - self.slot_ns[0]) // self.context.poll_ns] = counter.micro[inside] / 1e6 / per_hour
         return shown
 
     def displayed_kwh(self, a: int, b: int) -> float | None:
@@ -228,11 +261,17 @@ class View:
 
     def counted_kwh(self, start_ns: int, end_ns: int) -> float | None:
         """What the counter counted between two instants, None unless between believed readings. [kWh]"""
-        track = self.track
-        if track is None or track.t_ns.size < 2 or start_ns < track.t_ns[0] or end_ns > track.t_ns[-1]:
+        track, per_hour = self.track, self.context.counted_per_hour
+        if (
+            track is None
+            or per_hour is None
+            or track.t_ns.size < 2
+            or start_ns < track.t_ns[0]
+            or end_ns > track.t_ns[-1]
+        ):
             return None
         account = np.interp([start_ns, end_ns], track.t_ns, track.account)
-        return float(account[1] - account[0]) / 1e6
+        return float(account[1] - account[0]) / 1e6 / per_hour
 
     def in_spans(self, spans: tuple[Span, ...]) -> BoolArray:
         """(n,) bool: the slots that start inside one of the spans."""

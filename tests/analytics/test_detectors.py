@@ -310,6 +310,34 @@ def test_a_counter_without_the_ratio_contradicts_the_power() -> None:
     assert [f.kind for f in found] == ["register_mismatch"]
 
 
+def test_a_heat_meter_counts_gigajoules_and_shows_kilowatts() -> None:
+    day = PlantDay()
+    heat = replace(CONTEXT, counter_name="heat", power_name="power.heat", counter_resolution_micro=10)
+    window = day.window(only=("power", "kwh"))
+    gj = np.round(day.kwh * 0.0036 * 1e6).astype(np.int64)  # 1 kWh = 3.6 MJ
+    sound = replace(
+        window,
+        gauges={"power.heat": window.gauges["power.active.total"]},
+        counters={"heat": CounterSeries.of(window.counters["energy.active.import"].t_ns, gj)},
+    )
+    assert run_detectors(heat, sound) == []
+    steam = replace(heat, counter_name="mass")
+    told = examine(steam, replace(sound, counters={"mass": sound.counters["heat"]}))["register-power"]
+    assert isinstance(told, NotFit)
+    assert told.reasons[0].code == "units"
+
+
+def test_a_counter_read_less_often_than_the_power_has_no_gaps() -> None:
+    day = PlantDay()
+    day.power[1200:1500] += 25.0
+    day.kwh = np.round(5000 + np.cumsum(day.power) / 60, 2)
+    window = day.window(only=("kwh",))
+    slow = window.counters["energy.active.import"]
+    counters = {"energy.active.import": CounterSeries.of(slow.t_ns[::15], slow.micro[::15])}
+    voltage = {"voltage.l1n": Series.of(day.t_ns, day.volts[0])}
+    assert [f.kind for f in run_detectors(CONTEXT, replace(window, counters=counters, gauges=voltage))] == ["off_hours"]
+
+
 def test_block_comparison_allows_for_digits_and_sampling() -> None:
     counted, integrated = np.array([10.0, 10.0, 10.0, np.nan]), np.array([10.9, 14.0, 14.0, 1.0])
     sampling = np.array([0.0, 0.0, 3.0, 0.0])
@@ -365,6 +393,12 @@ WINDOWS = {
             name: Series.of([at(k) for k in range(100)], [np.nan] * 100)
             for name in ("power.active.total", "voltage.l1n", "voltage.l2n", "voltage.l3n", "current.l1", "current.l2")
         },
+    ),
+    "no-values": MeterWindow(
+        START,
+        at(100),
+        {"power.active.total": Series.of([at(k) for k in range(100)], [5.0] * 100, [1] * 100)},
+        {"energy.active.import": CounterSeries.of([at(k) for k in range(100)], [7] * 100, [2] * 100)},
     ),
     "constant": MeterWindow(
         START,
