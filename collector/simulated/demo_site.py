@@ -178,7 +178,8 @@ def _write(name: str, folder: Path, ports: Ports) -> SiteFiles:
         file: (source / f"{file}.yaml").read_text(encoding="utf-8")
         for file in ("site", "gateway", "headend", "factory")
     }
-    for index, port in enumerate(ports.buses):
+    lines = re.findall(r"port: 1502[0-9]\b", texts["site"])
+    for index, port in enumerate(ports.buses[: len(lines)]):
         texts["site"] = _once(texts["site"], f"port: {15021 + index}", f"port: {port}", source / "site.yaml")
     texts["site"] = re.sub(
         r"device: (lines/[a-z0-9-]+\.tty)", lambda found: f'device: "{(folder / found[1]).resolve()}"', texts["site"]
