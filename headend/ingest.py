@@ -21,7 +21,7 @@ from functools import partial
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headend.catalogue import Catalogue
-from headend.ledger import SeqSet, intersection
+from headend.ledger import holes, intersection
 from headend.stores.api import Block, Store
 from headend.supervise import Supervisor
 from meterline.clock import Clock
@@ -182,7 +182,7 @@ class Ingest:
     def overdue(self) -> list[Ack]:
         """Acknowledgements that ask for holes which have stood long enough; to be published now."""
         now_s = self._clock.monotonic_s()
-        return [self._ack(*identity) for identity, holes in self._holes.items() if holes.due(now_s)]
+        return [self._ack(*identity) for identity, standing in self._holes.items() if standing.due(now_s)]
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _sort(self, message: Message, found: _Sorted) -> None:
@@ -260,8 +260,8 @@ class Ingest:
 
     def _ack(self, gateway: str, epoch: str) -> Ack:
         received = self._store.received(gateway).get(epoch, ())
-        holes = self._holes.setdefault((gateway, epoch), _Holes())
-        wanted = holes.wanted(SeqSet(received).holes, self._clock.monotonic_s())
+        standing = self._holes.setdefault((gateway, epoch), _Holes())
+        wanted = standing.wanted(holes(received), self._clock.monotonic_s())
         return Ack(gateway, epoch, received[:MOST_RANGES], wanted[:MOST_WANTED], self._clock.now_ns())
 
 

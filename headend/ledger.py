@@ -6,68 +6,21 @@ as a link that does not fit, whoever did it and wherever: on the gateway's disk,
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from meterline.wire import GENESIS, Ranges
+from meterline.ranges import Ranges, RangeSet
+from meterline.wire import GENESIS
 
 
-class SeqSet:
-    """Sequence numbers as closed ranges that neither overlap nor touch, ascending."""
-
-    __slots__ = ("_first", "_last")
-
-    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        self._first: list[int] = []
-        self._last: list[int] = []
-        for first, last in ranges:
-            self.add(first, last)
-
-    def add(self, first: int, last: int | None = None) -> bool:
-        """Take in ``first`` to ``last`` (both included); whether any of them was new."""
-        last = first if last is None else last
-        if last < first:
-            raise ValueError(f"a range from {first} to {last}")
-        low = bisect_right(self._first, first)
-        if low and self._last[low - 1] >= last:
-            return False
-        if low and self._last[low - 1] >= first - 1:  # grows the range before
-            low -= 1
-            first = self._first[low]
-        high = bisect_right(self._first, last + 1)
-        if high > low:
-            last = max(last, self._last[high - 1])
-        self._first[low:high] = [first]
-        self._last[low:high] = [last]
-        return True
-
-    def __contains__(self, seq: int) -> bool:
-        at = bisect_right(self._first, seq)
-        return at > 0 and self._last[at - 1] >= seq
-
-    def __len__(self) -> int:
-        """How many numbers are in the set."""
-        return sum(self._last) - sum(self._first) + len(self._first)
-
-    @property
-    def ranges(self) -> Ranges:
-        """What is in the set."""
-        return tuple(zip(self._first, self._last, strict=True))
-
-    @property
-    def holes(self) -> Ranges:
-        """What is missing below the highest number, counted from 1."""
-        starts = [1, *(last + 1 for last in self._last)]
-        return tuple((low, first - 1) for low, first in zip(starts, self._first, strict=False) if low < first)
+def holes(ranges: Ranges) -> Ranges:
+    """What is missing below the highest number, counted from 1."""
+    return RangeSet(ranges).gaps(1, ranges[-1][1]) if ranges else ()
 
 
 def union(*many: Ranges) -> Ranges:
     """The numbers that are in any of them."""
-    together = SeqSet()
-    for first, last in sorted(pair for ranges in many for pair in ranges):
-        together.add(first, last)
-    return together.ranges
+    return RangeSet(pair for ranges in many for pair in ranges).ranges
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy as np
 from analytics.series import BitArray, FloatArray, IntArray
 from headend.catalogue import Catalogue, Interval, Resolution
 from headend.findings import FindingsBook
-from headend.ledger import SeqSet
+from headend.ledger import holes
 from headend.metered import account_of, power_of
 from headend.plant_days import day_of, midnight_ns
 from headend.primary import factor_at, regimes, scaled_micro, scaled_values
@@ -320,7 +320,7 @@ class Queries:
             }
         return said | {
             "received": {epoch: [list(pair) for pair in ranges] for epoch, ranges in received.items()},
-            "holes": {epoch: [list(pair) for pair in SeqSet(ranges).holes] for epoch, ranges in received.items()},
+            "holes": {epoch: [list(pair) for pair in holes(ranges)] for epoch, ranges in received.items()},
             "lost": [[r.epoch, r.first, r.last, r.reason] for r in self.store.lost(name)],
         }
 

@@ -21,13 +21,14 @@ from typing import Self
 
 import orjson
 
-from headend.ledger import Link, SeqSet, union
+from headend.ledger import Link, union
 from headend.stores import hot
 from headend.stores.api import Block, Cursor, Key, RawSeries, Receipt, Span, Totals
 from headend.stores.assemble import Group, Tie, assemble
 from headend.stores.silences import settled, touching
 from meterline.clock import NS
 from meterline.errors import StoreUnavailable
+from meterline.ranges import RangeSet
 from meterline.readings import MissingSpan, Poll, Reading
 from meterline.wire import LostRange, Ranges
 
@@ -226,7 +227,7 @@ class EmbeddedStore(EmbeddedReader):
         self._lock = _only_writer(self.folder)
         self._writers: OrderedDict[str, hot.DayWriter] = OrderedDict()
         self._guard = threading.Lock()
-        self._ledger: dict[str, dict[str, SeqSet]] = {}
+        self._ledger: dict[str, dict[str, RangeSet]] = {}
         for gateway in super().gateways():
             for epoch, ranges in super().received(gateway).items():
                 self._held(gateway, epoch, ranges)
@@ -302,7 +303,7 @@ class EmbeddedStore(EmbeddedReader):
             writer.close()
 
     def _held(self, gateway: str, epoch: str, ranges: Ranges) -> None:
-        held = self._ledger.setdefault(gateway, {}).setdefault(epoch, SeqSet())
+        held = self._ledger.setdefault(gateway, {}).setdefault(epoch, RangeSet())
         for first, last in ranges:
             held.add(first, last)
 

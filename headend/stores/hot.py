@@ -23,9 +23,9 @@ from pathlib import Path
 
 import orjson
 
-from headend.ledger import SeqSet
 from headend.stores.api import Block, Key, Span
 from meterline.errors import StoreUnavailable
+from meterline.ranges import RangeSet
 from meterline.readings import ClockState, Column, MissingSpan, Poll, Shape, Source
 from meterline.wire import LostRange, Ranges
 
@@ -152,7 +152,7 @@ class DayWriter:
         self._db = connect(path, write=True)
         self._meters: dict[str, int] = {}
         self._shapes: dict[int, tuple[Shape, int]] = {}
-        self._ledger: dict[tuple[str, str], SeqSet] = {}
+        self._ledger: dict[tuple[str, str], RangeSet] = {}
         self._before: dict[tuple[str, str], Ranges] = {}
         self._newest: dict[tuple[int, int], tuple[int, int]] = {}
         self._newer: set[tuple[int, int]] = set()
@@ -165,7 +165,7 @@ class DayWriter:
         self._shapes = {}
         self._ledger = {}
         for gateway, epoch, first, last in self._db.execute("SELECT gateway, epoch, first, last FROM received"):
-            self._ledger.setdefault((gateway, epoch), SeqSet()).add(first, last)
+            self._ledger.setdefault((gateway, epoch), RangeSet()).add(first, last)
         self._newest = {(m, s): (t, p) for m, s, t, p in self._db.execute("SELECT meter, shape, t, poll FROM newest")}
         self._newer = set()
         self._next_poll = 1 + self._db.execute("SELECT coalesce(max(id), 0) FROM polls").fetchone()[0]
@@ -254,7 +254,7 @@ class DayWriter:
         self._db.close()
 
     def _record(self, identity: tuple[str, str], first: int, last: int) -> None:
-        held = self._ledger.setdefault(identity, SeqSet())
+        held = self._ledger.setdefault(identity, RangeSet())
         self._before.setdefault(identity, held.ranges)
         held.add(first, last)
 
