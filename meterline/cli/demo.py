@@ -106,7 +106,7 @@ class Demo:
         try:
             self._start(ports, files, clock)
             with view:
-                self._watch(view, facts, clock, started_s)
+                self._watch(view, facts, clock, started_s, ports.web)
             view.stopping()
         finally:
             self._end(clock)
@@ -182,16 +182,19 @@ class Demo:
         wait_for("the factory", lambda: factory.last_words(1) in ready, [broker, factory], UP_WITHIN_S)
         wait_for("the broker", lambda: answers(ports.broker), [broker, factory], UP_WITHIN_S)
         self._begin(gateway, clock)
-        wait_for("the page", lambda: answers(ports.web), self._children, UP_WITHIN_S)
 
     def _begin(self, child: Child, clock: ScaledClock) -> None:
         child.start()
         self._children.append(child)
         self._remember(clock, clean=False)
 
-    def _watch(self, view: DemoView, facts: DemoFacts, clock: ScaledClock, started_s: float) -> None:
+    def _watch(self, view: DemoView, facts: DemoFacts, clock: ScaledClock, started_s: float, page: int) -> None:
+        page_up = False
         while not self._stop:
             elapsed = time.monotonic() - started_s
+            if not page_up and answers(page):
+                page_up = True
+                self._screen.say("demo.page_up", seconds=f"{elapsed:.1f}")
             if self._wish.seconds is not None and elapsed >= self._wish.seconds:
                 return
             for child in self._children:
