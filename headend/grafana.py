@@ -21,7 +21,7 @@ import requests
 from grafana_api.grafana_api import GrafanaException
 from grafana_api.grafana_face import GrafanaFace
 
-from meterline.errors import ConfigError, MeterlineError, Problem, Unreachable
+from meterline.errors import ConfigError, Problem, Unreachable
 
 FOLDER_UID = "meterline"
 FOLDER_TITLE = "meterline"
@@ -32,7 +32,7 @@ _VOLATILE = ("id", "version", "iteration")
 Json = dict[str, Any]
 
 
-class GrafanaRefused(MeterlineError):
+class GrafanaRefused(Unreachable):
     """Grafana answered that it will not; repeating the same call is pointless."""
 
 
@@ -100,7 +100,7 @@ class Grafana:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(
-                [Problem("--url", url, "is no web address", "write it like https://grafana.example:3000")]
+                [Problem("--url", "", f"{url!r} is no web address", "write it like https://grafana.example:3000")]
             )
         self.url = url
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -151,7 +151,7 @@ class Grafana:
         """
         health = self._call("GET", f"/datasources/uid/{DATASOURCE_UID}/health")
         if health is not None and health.get("status") not in (None, "OK"):
-            raise GrafanaRefused(f"the data source answers: {health.get('message', 'no reason given')}")
+            raise GrafanaRefused("the data source", str(health.get("message", "no reason given")))
         for board in read_boards(boards):
             for panel in board["panels"]:
                 for target in panel.get("targets", []):
@@ -196,8 +196,9 @@ class Grafana:
             folder = found["meta"].get("folderUid", "")
             if folder != FOLDER_UID:
                 raise GrafanaRefused(
-                    f"dashboard {uid!r} already stands in folder {found['meta'].get('folderTitle') or 'General'!r},"
-                    " which is not ours: move or delete it there"
+                    f"dashboard {uid!r}",
+                    f"already stands in folder {found['meta'].get('folderTitle') or 'General'!r}, which is not ours",
+                    "move or delete it there",
                 )
             differences = tuple(_differences(_stable(board), _stable(found["dashboard"])))
             if not differences:
@@ -232,7 +233,7 @@ class Grafana:
                 if error.status_code == 429 or error.status_code >= 500:
                     reason = error.message
                     continue
-                raise GrafanaRefused(f"{verb} {path}: {error.message}{_remedy(error.status_code)}") from error
+                raise GrafanaRefused(f"{verb} {path}", str(error.message), _remedy(error.status_code)) from error
             except requests.RequestException as error:
                 reason = f"{type(error).__name__}: {error}"
             else:
@@ -268,9 +269,9 @@ def read_boards(folder: Path) -> list[Json]:
 
 def _remedy(status: int) -> str:
     return {
-        401: "; the token is wrong or expired: make a new one for the service account",
-        403: "; the service account may not do this: give it the role Editor and datasources:write",
-        412: "; somebody changed it at the same time: run it again",
+        401: "the token is wrong or expired: make a new one for the service account",
+        403: "the service account may not do this: give it the role Editor and datasources:write",
+        412: "somebody changed it at the same time: run it again",
     }.get(status, "")
 
 

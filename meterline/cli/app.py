@@ -242,6 +242,55 @@ def status(
     run_status(screen(json), file)
 
 
+grafana_app = typer.Typer(help="Put the dashboards into a Grafana, and check them there.", no_args_is_help=True)
+app.add_typer(grafana_app, name="grafana")
+
+GrafanaUrl = Annotated[str, typer.Option("--url", help="Grafana's address, such as https://grafana.example:3000.")]
+TokenFile = Annotated[Path, typer.Option("--token-file", help="File that holds a service account's token.")]
+
+
+@grafana_app.command("sync")
+def grafana_sync(
+    url: GrafanaUrl,
+    token_file: TokenFile,
+    influx_url: Annotated[
+        str | None, typer.Option("--influx-url", help="Also set the data source: InfluxDB as Grafana reaches it.")
+    ] = None,
+    database: Annotated[str, typer.Option("--database", help="Its database (or the mapped bucket).")] = "meterline",
+    user: Annotated[str, typer.Option("--user", help="A user who may read it.")] = "",
+    password_file: Annotated[Path | None, typer.Option("--password-file", help="File with that password.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Only show what differs; write nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Create or update our folder, data source and dashboards; a second run finds nothing to do."""
+    from meterline.cli.grafana import sync as run_sync
+
+    run_sync(screen(json), url, token_file, influx_url, database, user, password_file, only_look=diff)
+
+
+@grafana_app.command("check")
+def grafana_check(
+    url: GrafanaUrl,
+    token_file: TokenFile,
+    site: Annotated[str, typer.Option("--site", help="The site's id.")],
+    meter: Annotated[str, typer.Option("--meter", help="A meter's id, also used as the incomer.")],
+    hours: Annotated[float, typer.Option("--hours", min=0.1, help="How far back to look.")] = 24,
+    json: Json = False,
+) -> None:
+    """Let Grafana run every query of every panel, and list those that bring nothing."""
+    from meterline.cli.grafana import check as run_check
+
+    raise typer.Exit(run_check(screen(json), url, token_file, site, meter, hours))
+
+
+@grafana_app.command("remove")
+def grafana_remove(url: GrafanaUrl, token_file: TokenFile, json: Json = False) -> None:
+    """Take our folder with its dashboards, and our data source, away again."""
+    from meterline.cli.grafana import remove as run_remove
+
+    run_remove(screen(json), url, token_file)
+
+
 def run() -> NoReturn:
     """Run the command line, turning refusals into messages and exit codes."""
     as_json = "--json" in sys.argv

@@ -33,6 +33,14 @@ TEXTS = Texts({
         "{file}: head-end: {gateways} gateway(s), {meters} meter(s), broker {broker}, {recipients} recipient(s) of alarms",
         "{file}：主站：网关 {gateways} 个，仪表 {meters} 块，消息代理 {broker}，告警收件人 {recipients} 个",
     ),
+    # --- grafana
+    "grafana.unchanged": ("Everything is as it should be.", "一切已是最新。"),
+    "grafana.changed": ("{count} change(s) made.", "已作 {count} 处更改。"),
+    "grafana.would": ("{count} change(s) to make. Nothing was written.", "有 {count} 处待更改。未写入任何内容。"),
+    "grafana.removed": (
+        "The folder and the data source meterline are gone from {url}.", "已从 {url} 移除文件夹和数据源 meterline。",
+    ),
+    "grafana.answered": ("{count} of {all} queries bring data.", "{all} 个查询中有 {count} 个返回数据。"),
     # --- read
     "read.head": (
         "{meter} · {name} · {profile}: {requests} request(s), answer after {ms} ms on average",
