@@ -7,11 +7,11 @@ hour and tried again. Nothing is disabled for good.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from collector.decode import BlockDecoder
-from collector.plan import NOTHING, Avoid, Block, Item, Place, Plan, block_of, request_plan
+from collector.plan import NOTHING, Avoid, Block, Place, Plan, request_plan
 from collector.plausibility import Plausibility
+from collector.protocols.modbus import Read
 from meterline.clock import NS
 from meterline.errors import LineDown
 from meterline.profiles import Profile, Rate, Table
@@ -131,16 +131,30 @@ class Contact:
         """Note when a turn was spent on it."""
         self._asked_s, self._asked_ns = now_s, now_ns
 
-    def probe_item(self) -> Item | None:
-        """A small question unlike every unanswered one, so that no late answer can be taken for its answer."""
-        plan = request_plan(self.profile)
-        items = [item for block in plan.blocks for item in block.items]
+    def probe(self, plan: Plan) -> Read:
+        """A small question unlike every unanswered one, so that no late answer can be taken for its answer.
+
+        The page's probe point if its length tells it apart, else another point, else the head of a request, else any
+        number of words: what it brings is thrown away, so it may cut a value, and even a refusal is an answer.
+        """
+        everything = request_plan(self.profile)
+        taken = self.unanswered | {(block.table, block.count) for block in plan.blocks}
         first = self.profile.probe.measurand if self.profile.probe else ""
-        items.sort(key=lambda item: plan.points[item.column].measurand != first)
-        for item in items:
-            if (item.table, item.end - item.start) not in self.unanswered:
-                return item
-        return _pair(items, self.unanswered, self.profile)
+        items = sorted(
+            (item for block in everything.blocks for item in block.items),
+            key=lambda item: everything.points[item.column].measurand != first,
+        )
+        spans = [(item.table, item.start, item.end - item.start) for item in items]
+        spans += [
+            (block.table, block.address, item.end - block.address)
+            for block in everything.blocks
+            for item in block.items
+        ]
+        block = everything.blocks[0]
+        most = min(self.profile.limits.max_words, 0x10000 - block.address)
+        spans += [(block.table, block.address, count) for count in range(1, most + 1)]
+        table, address, count = next((span for span in spans if (span[0], span[2]) not in taken), spans[0])
+        return Read(self.unit, table, address, count)
 
     def missed(self, slot_ns: int, cause: str) -> MissingSpan | None:
         """A turn brought nothing: the span this opens, if it is the first.
@@ -159,14 +173,3 @@ class Contact:
         self.failures, self.cause, self.last_good_ns = 0, "", slot_ns
         span, self.open_span = self.open_span, None
         return None if span is None else MissingSpan(span.meter, span.start_ns, max(slot_ns, span.start_ns), span.cause)
-
-
-def _pair(items: list[Item], unlike: set[tuple[Table, int]], profile: Profile) -> Item | None:
-    """Two neighbours asked for together, where single points all look alike; None if nothing differs."""
-    ordered = sorted(items, key=lambda item: (item.table, item.start))
-    for first, second in pairwise(ordered):
-        if first.table == second.table and first.end == second.start:
-            both = block_of((first, second))
-            if both.count <= profile.limits.max_words and (both.table, both.count) not in unlike:
-                return Item(0, both.table, both.address, both.address + both.count, first.cells, counter=False)
-    return None

@@ -176,10 +176,11 @@ class BusMaster:
             todo = list(zip(prepared.plan.blocks, prepared.decoders, strict=True))
             work = turn.work = _Work(prepared, todo, [None] * columns, [0] * columns)
         contact.asked(self.clock.monotonic_s(), self.clock.now_ns())
-        if work.todo and (contact.unanswered or contact.failures) and not await self._reach(contact, work):
-            self._leave(turn, contact, work)
-            return
         while work.todo:
+            unsure = contact.unanswered or (contact.failures and not work.reached)
+            if unsure and not await self._reach(contact, work):
+                self._leave(turn, contact, work)
+                return
             block, decoder = work.todo[0]
             if turn.rank == 0 and not block.has_counter:
                 self._schedule.put_back(turn, rank=1)
@@ -258,12 +259,7 @@ class BusMaster:
         A meter answers in the order it was asked. Once it has answered a question unlike all open ones, whatever it
         still owed has gone by.
         """
-        item = contact.probe_item()
-        if item is None:
-            # Every question to this meter looks alike: then only silence helps, and the line has kept it.
-            contact.unanswered.clear()
-            return True
-        read = Read(contact.unit, item.table, item.start, item.end - item.start)
+        read = contact.probe(work.prepared.plan)
         outcome = await self._ask(contact, read, keep_quiet=contact.failures < 2)
         work.exchanges.append(outcome.exchange)
         error = outcome.error
@@ -275,7 +271,7 @@ class BusMaster:
         if error is None:
             contact.unanswered.clear()
             work.reached = True
-        return work.reached
+        return error is None
 
     async def _ask(self, contact: Contact, read: Read, *, keep_quiet: bool = True) -> Outcome:
         outcome = await put_read(self.line, read, contact.profile, keep_quiet=keep_quiet)
@@ -295,6 +291,8 @@ class BusMaster:
             figures["refused"] += 1
         elif isinstance(error, Garbled):
             figures["garbled"] += 1
+            if self.line.frames_by_silence and len(exchange.response) < 5 + 2 * read.count:
+                contact.unanswered.add((read.table, read.count))  # noise came; the answer itself may still
         if exchange.answered_ns is not None:
             figures["response_ms"] = outcome.took_s * 1000
         if self._tap is not None:
