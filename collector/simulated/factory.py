@@ -15,7 +15,7 @@ from collector.simulated.lines import Line, Timing, line_of
 from collector.simulated.loads import STEP_S, Consumer, Load, PlantDay
 from collector.simulated.meters import Shown, SimulatedMeter
 from collector.simulated.noise import chance, seed_of
-from collector.simulated.physics import STEP_NS, Anchor, Physics, Source
+from collector.simulated.physics import GRID_STEPS, STEP_NS, Anchor, Physics, Source
 from meterline.clock import NS, Clock
 from meterline.measurands import Carrier
 from meterline.plant import Plant
@@ -194,6 +194,8 @@ class Factory:
             self._state.begin(self.faults, self._physics.anchors)
             self._shown = ShownJournal(self._state_dir)
             self._physics.on_grid = self._quarter_hour
+            if self._physics.step % GRID_STEPS == 0:
+                self._quarter_hour(self._physics.step)
 
     def _close_files(self) -> None:
         if self._state is not None:
