@@ -71,7 +71,8 @@ class Troubles:
     def now(self) -> tuple[str, ...]:
         """``word: detail`` of each, sorted."""
         with self._lock:
-            return tuple(f"{word}: {detail}"[:120] for word, detail in sorted(self._now.items()))
+            texts = [f"{word}: {detail}"[:120] for word, detail in sorted(self._now.items())]
+        return tuple("".join(c if c.isprintable() else " " for c in text) for text in texts)
 
 
 class HealthDesk:

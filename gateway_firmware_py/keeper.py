@@ -20,10 +20,10 @@ from gateway_firmware_py.frames import FrameRing
 from gateway_firmware_py.journal import Journal, new_epoch
 from gateway_firmware_py.state import State
 from meterline.clock import NS, Clock
-from meterline.errors import JournalError
+from meterline.errors import JournalError, WireError
 from meterline.ranges import RangeSet
 from meterline.readings import MissingSpan, Poll
-from meterline.wire import GENESIS, Batch, LostRange, Sealed, frames_digest, seal, unseal
+from meterline.wire import GENESIS, Batch, LostRange, Sealed, ShapeCache, frames_digest, seal, unseal
 
 MEMORY_BYTES = 8 << 20
 """What may wait in memory while the disk does not work: at 4 B a reading about two million readings. [bytes]"""
@@ -32,6 +32,7 @@ PACKED_BYTES = 16 << 10
 RECOVER_S = 5.0
 """Between attempts to get the disk back. [s]"""
 _QUARTER_NS = 900 * NS
+_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Keeper:
         self._gateway, self._key, self._clock, self._software = gateway, key, clock, software
         self._open_journal, self._state, self._frames, self._kept = open_journal, state, frames, kept
         self._lock = threading.RLock()
+        self._shapes = ShapeCache()
         self._recent: deque[Sealed] = deque(maxlen=256)
         self._memory: deque[Sealed] = deque()
         self._memory_bytes = 0
@@ -288,8 +290,16 @@ class Keeper:
         todo = deque(drafts)
         while todo:
             draft = todo.popleft()
-            sealed = self._seal(draft, seq, head, now_ns)
-            if len(sealed.message) > PACKED_BYTES and len(draft.polls) > 1:
+            try:
+                sealed = self._seal(draft, seq, head, now_ns)
+                unseal(sealed.message, self._shapes)  # what the head-end would refuse must not get a number
+                too_big = len(sealed.message) > PACKED_BYTES
+            except WireError as error:
+                if len(draft.polls) <= 1:
+                    todo.extendleft(self._without_the_unsendable(draft, error))
+                    continue
+                too_big = True
+            if too_big and len(draft.polls) > 1:
                 half = len(draft.polls) // 2
                 todo.appendleft(Draft(draft.polls[half:]))
                 todo.appendleft(Draft(draft.polls[:half], draft.missing, draft.lost))
@@ -297,6 +307,15 @@ class Keeper:
             pairs.append((draft, sealed))
             seq, head = seq + 1, sealed.digest
         return pairs
+
+    def _without_the_unsendable(self, draft: Draft, error: WireError) -> list[Draft]:
+        """A poll the contract cannot carry (a decoder's mistake) becomes a silence that says so, and is counted."""
+        self._state.count(f"unsendable:{error.reason}")
+        if not draft.polls:
+            return []
+        poll = draft.polls[0]
+        span = MissingSpan(poll.meter, poll.slot_ns, poll.slot_ns + _MS, "gateway-unsendable")
+        return [Draft((), (*draft.missing, span), draft.lost)]
 
     def _seal(self, draft: Draft, seq: int, head: bytes, now_ns: int) -> Sealed:
         return seal(

@@ -12,7 +12,19 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from meterline.ranges import RangeSet
-from meterline.wire import GENESIS, Ack, Batch, Health, ack_topic, decode_health, encode_ack, gateway_of, unseal, verify
+from meterline.wire import (
+    GENESIS,
+    Ack,
+    Batch,
+    Health,
+    ack_topic,
+    decode_health,
+    digest_of,
+    encode_ack,
+    gateway_of,
+    unseal,
+    verify,
+)
 
 
 class FakeHeadend:
@@ -20,7 +32,7 @@ class FakeHeadend:
 
     def __init__(self, port: int, key: Ed25519PublicKey, *, answers: bool = True) -> None:
         self._port, self._key = port, key
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.answers = answers
         self.mangle: Callable[[Ack], list[Ack]] = lambda ack: [ack]
         self.stored: dict[tuple[str, int], bytes] = {}
@@ -47,7 +59,7 @@ class FakeHeadend:
         self._client.publish(ack_topic(ack.gateway), encode_ack(ack), qos=1, retain=retain)
 
     def batches(self) -> list[Batch]:
-        with self._lock:
+        with self.lock:
             return [unseal(message) for _, message in sorted(self.stored.items())]
 
     def ack(self, gateway: str, epoch: str) -> Ack:
@@ -56,28 +68,29 @@ class FakeHeadend:
         return Ack(gateway, epoch, received.ranges, wanted)
 
     def acknowledge_all(self, gateway: str) -> None:
-        with self._lock:
+        with self.lock:
             for epoch in self.received:
                 for ack in self.mangle(self.ack(gateway, epoch)):
                     self.publish(ack)
 
     def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
         try:
+            payload = bytes(message.payload)
             if message.topic.endswith("/health"):
-                self.health.append(decode_health(message.payload))
+                self.health.append(decode_health(payload))
                 return
-            verify(message.payload, self._key)
-            batch = unseal(message.payload)
+            verify(payload, self._key)
+            batch = unseal(payload)
         except Exception as error:  # noqa: BLE001 - told by the test
             self.problems.append(repr(error))
             return
-        with self._lock:
+        with self.lock:
             key = (batch.epoch, batch.seq)
             if key in self.stored:
                 self.doubles += 1
-                if self.stored[key] != message.payload:
+                if self.stored[key] != payload:
                     self.problems.append(f"two different batches with the key {key}")
-            self.stored[key] = bytes(message.payload)
+            self.stored[key] = payload
             mine = self.received.setdefault(batch.epoch, RangeSet())
             mine.add(batch.seq)
             for lost in batch.lost:
@@ -88,8 +101,6 @@ class FakeHeadend:
 
     def chain_breaks(self) -> list[str]:
         """Where a stored batch does not name the digest of the stored batch before it."""
-        from meterline.wire import digest_of
-
         breaks = []
         for (epoch, seq), message in sorted(self.stored.items()):
             before = self.stored.get((epoch, seq - 1))

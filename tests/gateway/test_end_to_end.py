@@ -1,12 +1,11 @@
-"""The whole gateway against a real broker and a head-end that is not ours to trust."""
+"""The whole gateway against a real broker and a head-end that misbehaves."""
 
 from __future__ import annotations
 
-import os
+import re
+import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
@@ -14,108 +13,218 @@ import pytest
 from gateway_firmware_py.files import DiskFiles
 from gateway_firmware_py.keys import device_key
 from meterline.wire import Ack
+from tests.gateway.conftest import Begin
 from tests.gateway.fake_headend import FakeHeadend
-from tests.servers.broker import Mosquitto
+from tests.gateway.life import assert_nothing_lost_or_doubled, polls_by_run
+from tests.servers.broker import BrokerFactory, Mosquitto
+from tests.servers.processes import free_port
 from tests.servers.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.needs_mosquitto, pytest.mark.slow]
 
 
-class Process:
-    """One life of the gateway."""
-
-    def __init__(self, folder: Path, port: int, run: int, rate: float = 200) -> None:
-        self.log = folder / f"run{run}.log"
-        self._out = self.log.open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.gateway.gateway_process", str(folder), str(port), str(run), str(rate)],
-            cwd=ROOT,
-            stdout=self._out,
-            stderr=subprocess.STDOUT,
-        )
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def end(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        code = self.process.wait(10)
-        self._out.close()
-        return code
-
-    def clean_up(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
-        if not self._out.closed:
-            self._out.close()
+def wait_for_batches(headend: FakeHeadend, count: int, within: float = 15) -> None:
+    wait_until(lambda: len(headend.stored) >= count, within=within, what=f"{count} batches")
 
 
-@pytest.fixture
-def lives(tmp_path: Path) -> Iterator[list[Process]]:
-    started: list[Process] = []
-    yield started
-    for life in started:
-        life.clean_up()
+def wait_until_all_acknowledged(headend: FakeHeadend) -> None:
+    """Until the gateway's health says that nothing waits any more."""
+    wait_until(
+        lambda: headend.health[-1].next_seq - 1 - headend.health[-1].acked < 20 and not headend.health[-1].troubles,
+        within=30,
+        what="the backlog to be gone",
+    )
 
 
-@pytest.fixture
-def headend(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[FakeHeadend]:
-    (tmp_path / "gateway-data").mkdir()
-    key = device_key(DiskFiles(), tmp_path / "gateway-data")
-    headend = FakeHeadend(mosquitto.port, key.public_key())
-    headend.start()
-    yield headend
-    headend.stop()
-
-
-def numbers(headend: FakeHeadend) -> dict[int, list[int]]:
-    """Run -> numbers of its polls, in order of (epoch, seq)."""
-    runs: dict[int, list[int]] = {}
-    for batch in headend.batches():
-        for poll in batch.polls:
-            number = poll.numbers[0]
-            assert isinstance(number, int)
-            runs.setdefault(number // 1_000_000, []).append(number % 1_000_000)
-    return runs
-
-
-def assert_nothing_lost_or_doubled(headend: FakeHeadend) -> None:
-    assert headend.problems == []
-    assert headend.chain_breaks() == []
-    for epoch in headend.received:
-        seqs = [seq for e, seq in headend.stored if e == epoch]
-        assert sorted(seqs) == list(range(1, max(seqs) + 1))
-    for run, seen in numbers(headend).items():
-        assert sorted(seen) == list(range(len(seen))), f"run {run}"
-
-
-def test_polls_arrive_and_a_clean_stop_leaves_nothing_behind(
-    tmp_path: Path, mosquitto: Mosquitto, headend: FakeHeadend, lives: list[Process]
-) -> None:
-    life = Process(tmp_path, mosquitto.port, 1)
-    lives.append(life)
-    wait_until(lambda: len(headend.stored) >= 20, within=15, what="20 batches")
+def test_a_clean_stop_leaves_nothing_behind(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
+    life = begin(mosquitto.port, 1)
+    wait_for_batches(headend, 20)
+    began_s = time.monotonic()
     assert life.end(signal.SIGTERM) == 0
-    wait_until(lambda: headend.health and headend.health[-1].state == "stopping", what="the farewell")
+    assert time.monotonic() - began_s < 5
+    wait_until(lambda: headend.health[-1].state == "stopping", what="the farewell")
     assert_nothing_lost_or_doubled(headend)
-    assert headend.health[-1].next_seq == len(headend.stored) + 1 or headend.health[-1].figures["backlog"] > 0
-    assert "connected to the broker" in life.said()
+    assert headend.doubles == 0
+    assert re.search(r"connected to the broker at 127\.0\.0\.1:\d+", life.said())
+    assert headend.health[-1].meters["m1"][1] == ""
 
 
-def test_kill_9_again_and_again_loses_and_doubles_nothing(
-    tmp_path: Path, mosquitto: Mosquitto, headend: FakeHeadend, lives: list[Process]
-) -> None:
-    for run in range(1, 6):
-        life = Process(tmp_path, mosquitto.port, run)
-        lives.append(life)
-        before = len(headend.stored)
-        wait_until(lambda before=before: len(headend.stored) > before + 7 * run, within=15, what="batches")
+def test_kill_9_again_and_again(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
+    for run in range(1, 5):
+        life = begin(mosquitto.port, run)
+        wait_for_batches(headend, len(headend.stored) + 7 * run)
         life.end(signal.SIGKILL)
-    life = Process(tmp_path, mosquitto.port, 6)
-    lives.append(life)
-    wait_until(lambda: 6 in numbers(headend), within=15, what="the last life")
+    wait_until(lambda: headend.health[-1].state == "gone", what="the last will")
+    life = begin(mosquitto.port, 5)
+    wait_until(lambda: 5 in polls_by_run(headend), within=15, what="the last life")
     life.end(signal.SIGTERM)
     assert_nothing_lost_or_doubled(headend)
     assert len(headend.received) == 1, "a killed process goes on in its epoch"
+
+
+def test_no_broker_is_one_line_and_nothing_is_lost_meanwhile(
+    tmp_path: Path, mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin
+) -> None:
+    mosquitto.stop()
+    life = begin(mosquitto.port, 1)
+    wait_until(lambda: "no broker at" in life.said(), what="the line")
+    wait_until(lambda: (tmp_path / "run1.log").stat().st_mtime < time.time() - 3, within=8, what="three quiet seconds")
+    assert life.said().count("no broker at") == 1
+    assert "kept in the journal" in life.said()
+    mosquitto.start()
+    wait_for_batches(headend, 100)
+    wait_until_all_acknowledged(headend)
+    assert_nothing_lost_or_doubled(headend)
+
+
+def test_a_broker_killed_with_its_database_gone(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
+    begin(mosquitto.port, 1)
+    wait_for_batches(headend, 20)
+    mosquitto.pause()  # what is under way now is taken by the broker's socket and lost with it
+    time.sleep(0.3)
+    mosquitto.kill()
+    shutil.rmtree(mosquitto.directory / "data")
+    (mosquitto.directory / "data").mkdir()
+    mosquitto.start()
+    wait_for_batches(headend, len(headend.stored) + 40, within=20)
+    wait_until_all_acknowledged(headend)
+    assert_nothing_lost_or_doubled(headend)
+
+
+def test_acknowledgements_lost_doubled_and_foreign(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
+    dealt = iter(range(1_000_000))
+
+    def mangle(ack: Ack) -> list[Ack]:
+        foreign = Ack("gw2", ack.epoch, ((1, 1_000_000),))
+        unknown = Ack("gw1", "0" * 16, ((1, 1_000_000),))
+        return [[], [ack, ack, foreign], [], [unknown, ack]][next(dealt) % 4]
+
+    headend.mangle = mangle
+    life = begin(mosquitto.port, 1)
+    wait_for_batches(headend, 60)
+    life.end(signal.SIGTERM)
+    assert_nothing_lost_or_doubled(headend)
+    assert headend.health[-1].figures["acks-unknown-epoch"] > 0
+    assert headend.health[-1].acked < 1000
+
+
+def test_a_silent_head_end_closes_the_window_and_costs_nothing(
+    mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin
+) -> None:
+    headend.answers = False
+    begin(mosquitto.port, 1)
+    wait_until(lambda: headend.health and headend.health[-1].next_seq > 80, within=20, what="80 batches kept")
+    assert len(headend.stored) <= 40, "the broker's queue is no place for a backlog"
+    headend.answers = True
+    headend.acknowledge_all("gw1")
+    wait_for_batches(headend, 100)
+    wait_until_all_acknowledged(headend)
+    assert_nothing_lost_or_doubled(headend)
+
+
+def test_a_restart_learns_from_the_retained_acknowledgement(
+    mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin, tmp_path: Path
+) -> None:
+    life = begin(mosquitto.port, 1)
+    wait_for_batches(headend, 40)
+    wait_until_all_acknowledged(headend)
+    life.end(signal.SIGKILL)
+    for name in ("state.db", "state.db-wal", "state.db-shm"):
+        (tmp_path / "gateway-data" / name).unlink(missing_ok=True)
+    doubles = headend.doubles
+    begin(mosquitto.port, 2)
+    wait_until(lambda: len(polls_by_run(headend).get(2, ())) > 20, what="the second life")
+    wait_until_all_acknowledged(headend)
+    assert headend.doubles - doubles <= 20, "only what was under way is sent again"
+    assert_nothing_lost_or_doubled(headend)
+
+
+def test_an_old_copy_of_the_disk_overwrites_nothing(
+    mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin, tmp_path: Path
+) -> None:
+    data = tmp_path / "gateway-data"
+    life = begin(mosquitto.port, 1)
+    wait_for_batches(headend, 10)
+    life.end(signal.SIGTERM)
+    shutil.copytree(data, tmp_path / "backup")
+    life = begin(mosquitto.port, 2)
+    wait_for_batches(headend, len(headend.stored) + 30)
+    wait_until_all_acknowledged(headend)
+    life.end(signal.SIGTERM)
+    shutil.rmtree(data)
+    shutil.copytree(tmp_path / "backup", data)
+    begin(mosquitto.port, 3)
+    wait_until(lambda: len(polls_by_run(headend).get(3, ())) > 30, within=20, what="the third life")
+    wait_until_all_acknowledged(headend)
+    assert len(headend.received) == 2
+    assert_nothing_lost_or_doubled(headend)
+
+
+def test_a_wiped_store_gets_everything_again(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
+    begin(mosquitto.port, 1)
+    wait_for_batches(headend, 40)
+    wait_until_all_acknowledged(headend)
+    before = set(headend.stored)
+    with headend.lock:
+        headend.stored.clear()
+        headend.received.clear()
+    wait_until(lambda: before <= set(headend.stored), within=20, what="all of it again")
+    assert_nothing_lost_or_doubled(headend)
+
+
+def test_a_broker_that_denies_batches_is_named_and_nothing_is_given_up(
+    tmp_path: Path, mosquitto_factory: BrokerFactory, begin: Begin
+) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite ml1/up/gw1/health\ntopic read ml1/#\n")
+    broker = mosquitto_factory(f"acl_file {rules}")
+    key = device_key(DiskFiles(), tmp_path / "gateway-data")
+    headend = FakeHeadend(broker.port, key.public_key())
+    headend.start()
+    try:
+        life = begin(broker.port, 1)
+        wait_until(lambda: "refuses batches" in life.said(), what="the denial in words")
+        wait_until(lambda: any("denied" in t for t in headend.health[-1].troubles), what="the denial in health")
+        assert headend.health[-1].acked == 0
+        assert headend.stored == {}
+        life.end(signal.SIGTERM)
+        rules.write_text("topic readwrite ml1/#\n")
+        broker.restart()
+        begin(broker.port, 2)
+        wait_until(lambda: 2 in polls_by_run(headend), within=20, what="the second life")
+        wait_until_all_acknowledged(headend)
+        assert_nothing_lost_or_doubled(headend)
+    finally:
+        headend.stop()
+
+
+def test_a_second_instance_is_refused(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
+    first = begin(mosquitto.port, 1)
+    wait_for_batches(headend, 1)
+    second = begin(mosquitto.port, 2)
+    assert second.wait() == 3
+    assert f"process {first.process.pid} already runs this gateway" in second.said()
+
+
+def test_nothing_listens_and_sigterm_still_ends_at_once(begin: Begin) -> None:
+    life = begin(free_port(), 1)
+    wait_until(lambda: "no broker" in life.said(), what="the line")
+    began_s = time.monotonic()
+    assert life.end(signal.SIGTERM) == 0
+    assert time.monotonic() - began_s < 5
+
+
+def test_batches_under_way_never_pass_what_the_broker_takes(
+    tmp_path: Path, mosquitto_factory: BrokerFactory, begin: Begin
+) -> None:
+    broker = mosquitto_factory("max_inflight_messages 2")  # announced as the receive maximum
+    key = device_key(DiskFiles(), tmp_path / "gateway-data")
+    headend = FakeHeadend(broker.port, key.public_key())
+    headend.start()
+    try:
+        begin(broker.port, 1)
+        wait_until(lambda: len(headend.stored) > 40, within=20, what="40 batches")
+        assert max(h.figures["window"] for h in headend.health) <= 2
+        assert all(h.figures["connections"] <= 1 for h in headend.health)
+    finally:
+        headend.stop()
