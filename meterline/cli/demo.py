@@ -29,6 +29,7 @@ UP_WITHIN_S = 30.0
 RESUME_AFTER_CRASH_S = 5.0
 """Real time by which the clock of a run that was killed may be ahead of what it had written down. [s]"""
 GRACE_S = 8.0
+LAST_ROUND_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Demo:
         self._memory = folder / "run.json"
         self._past = _read_json(self._memory)
         self._children: list[Child] = []
-        self._stop = False
+        self._stop = self._hurry = False
         self._logs = folder / "logs"
         self._mails = folder / "mails"
 
@@ -109,7 +110,7 @@ class Demo:
                 self._watch(view, facts, clock, started_s, ports.web)
             view.stopping()
         finally:
-            self._end(clock)
+            self._end(clock, facts)
             mailbox.stop()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -130,6 +131,7 @@ class Demo:
         taken = [web]
         for name in ("broker", "mail"):
             taken.append(free_port(int(past.get(name, 0)), taken))
+        self._past["ports"] = {"broker": taken[1], "mail": taken[2]}
         text = (sites_dir() / ("replay" if self._wish.replay else "demo") / "site.yaml").read_text(encoding="utf-8")
         ports = Ports.free(text.count("port: 150"), broker=taken[1], mail=taken[2], web=web)
         if self._wish.replay:
@@ -211,30 +213,49 @@ class Demo:
         return text(key, self._screen.lang, **values)
 
     def _remember(self, clock: ScaledClock, *, clean: bool) -> None:
-        body = {
-            "plant_ns": clock.now_ns(),
-            "clean": clean,
-            "pids": [child.pid for child in self._children if child.ended is None],
-            "ports": self._past.get("ports", {}),
-        }
+        """Where the plant's clock is and who runs, for the next run."""
+        self._past |= {"plant_ns": clock.now_ns(), "clean": clean}
+        self._save()
+
+    def _save(self) -> None:
+        body = self._past | {"pids": [child.pid for child in self._children if child.ended is None]}
         fresh = self._memory.with_suffix(".new")
         fresh.write_text(json.dumps(body), encoding="utf-8")
         fresh.replace(self._memory)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self._stop:  # asked twice: do not wait for graces
+        if self._stop:  # asked twice: no graces
+            self._hurry = True
             for child in self._children:
-                child.stop(0.0)
+                child.kill()
         self._stop = True
 
-    def _end(self, clock: ScaledClock) -> None:
-        """Stop in the order of the data, so that what was measured still arrives: gateway, head-end, the rest."""
-        for name in ("gateway", "headend", "factory", "broker"):
-            for child in self._children:
-                if child.name == name:
-                    child.stop(GRACE_S)
+    def _end(self, clock: ScaledClock, facts: DemoFacts) -> None:
+        """Stop in the order of the data, so that what was measured still arrives and is counted."""
+        self._stop_child("gateway")
         if self._children:
             self._remember(clock, clean=True)
+        if any(child.name == "headend" and child.ended is None for child in self._children):
+            self._await_round(clock, facts)
+        for name in ("headend", "factory", "broker"):
+            self._stop_child(name)
+        if self._children:
+            self._save()
+
+    def _stop_child(self, name: str) -> None:
+        for child in self._children:
+            if child.name == name:
+                child.stop(GRACE_S)
+
+    def _await_round(self, clock: ScaledClock, facts: DemoFacts) -> None:
+        """Let the head-end take in the last batches and make one more round over them, if it does so soon."""
+        settled_ns = clock.now_ns() + round(0.3 * clock.factor * NS)
+        until = time.monotonic() + LAST_ROUND_WITHIN_S
+        while time.monotonic() < until and not self._hurry:
+            status = facts.status(clock.now_ns())
+            if status is None or int(status["head_end"].get("round_ns", 0)) > settled_ns:
+                return
+            time.sleep(0.1)
 
 
 class _OnlyOne:

@@ -82,8 +82,8 @@ class EnergyCheck:
     ----------
     intervals_micro, counter_micro
         Sum of all intervals, and last displayed value minus first times the ratio. [1e-6 of the unit]
-    breaks
-        Resets, exchanges and falls in the track: then the two differ on purpose.
+    breaks, corrections_micro
+        Resets, roll-overs and falls in its track, and what they take from the difference. [1e-6 of the unit]
     """
 
     meter: str
@@ -92,11 +92,12 @@ class EnergyCheck:
     intervals_micro: int
     counter_micro: int
     breaks: int
+    corrections_micro: int
 
     @property
     def exact(self) -> bool:
-        """Whether both agree to the last digit."""
-        return self.intervals_micro == self.counter_micro
+        """Whether sum = last - first + corrections, to the last digit."""
+        return self.intervals_micro == self.counter_micro + self.corrections_micro
 
 
 @dataclass(frozen=True)
@@ -217,12 +218,13 @@ class DemoFacts:
         return found
 
     def match(self, fault: PlantedFault, found: list[Found]) -> Found | None:
-        """The first finding that names a planted fault: right kind, right meter, while it lasted or soon after."""
+        """The first finding that names a planted fault: right kind, right meter, opened since, about its time."""
         hour = 3600 * NS
         for finding in found:
             if (
                 fault.meter in finding.meters
                 and finding.kind in FOUND_AS.get(fault.kind, frozenset())
+                and finding.opened_ns >= fault.start_ns
                 and finding.start_ns < fault.end_ns + hour
                 and (finding.end_ns is None or finding.end_ns > fault.start_ns - hour)
             ):
@@ -250,12 +252,13 @@ class DemoFacts:
             if not shown.size:
                 continue
             rows = queries.catalogue.intervals(meter.id, measurand, "15min", ever)
+            events = queries.catalogue.events(meter.id, measurand, ever)
             checks.append(
                 EnergyCheck(
                     meter.id, measurand, MEASURANDS[measurand].unit,
                     sum(row.micro for row in rows if row.has_energy),
                     int(shown[-1]) - int(shown[0]),
-                    len(queries.catalogue.events(meter.id, measurand, ever)),
+                    len(events), sum(event.correction_micro for event in events),
                 )
             )  # fmt: skip
         return checks

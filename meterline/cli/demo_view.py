@@ -34,7 +34,7 @@ class DemoView:
         self._live = (
             Live(Text(""), console=screen.out, refresh_per_second=4, transient=True) if _watched(screen) else None
         )
-        self._told: set[tuple[str, object]] = set()
+        self._told: set[object] = set()
         self._mails_before = -1
         self._next_line_s = 0.0
         self._has_data = False
@@ -73,16 +73,21 @@ class DemoView:
         for finding in found:
             if finding.opened_ns >= self._since_ns:
                 self._tell(("found", finding.number), finding.opened_ns, "demo.found", finding, "bold red")
+        mails = self._new_mails(facts, now_ns)
+        status = facts.status(now_ns)
+        if status is not None:
+            self._numbers(Progress.of(status), now_ns, elapsed_s, len(found), mails)
+
+    def _new_mails(self, facts: DemoFacts, now_ns: int) -> int:
+        """Tell those that came since; returns how many there are in all."""
         mails = facts.mails()
         if self._mails_before < 0:
             self._mails_before = len(mails)
         for name, subject in mails[self._mails_before :]:
-            if ("mail", name) not in self._told:
-                self._told.add(("mail", name))
+            if name not in self._told:
+                self._told.add(name)
                 self._line(now_ns, "demo.mail", f"{subject}  ({name})", "cyan")
-        status = facts.status(now_ns)
-        if status is not None:
-            self._numbers(Progress.of(status), now_ns, elapsed_s, len(found), len(mails))
+        return len(mails)
 
     def _numbers(self, progress: Progress, now_ns: int, elapsed_s: float, found: int, mails: int) -> None:
         if progress.readings and not self._has_data and (progress.last_slot_ns or 0) >= self._since_ns:
@@ -101,8 +106,8 @@ class DemoView:
             self._screen.out.file.flush()
 
     def _tell(self, key: tuple[object, ...], at_ns: int, text_key: str, what: PlantedFault | Found, style: str) -> None:
-        if ("event", key) not in self._told:
-            self._told.add(("event", key))
+        if key not in self._told:
+            self._told.add(key)
             self._line(at_ns, text_key, what.text(self._screen.lang), style)
 
     def _line(self, at_ns: int, key: str, what: str, style: str) -> None:
@@ -138,9 +143,7 @@ class DemoView:
             self._replayed(facts, replay)
         else:
             self._faults(facts, now_ns)
-        mails = facts.mails()
-        for name, subject in mails[max(0, self._mails_before) :]:
-            screen.line(f"{text('demo.mail', screen.lang, what=subject)}  ({name})")
+        self._new_mails(facts, now_ns)
         screen.say("demo.again", folder=self._folder)
 
     def _energy(self, checks: list[EnergyCheck]) -> None:
@@ -150,13 +153,13 @@ class DemoView:
         self._screen.say("demo.energy", style="bold")
         rows = []
         for check in checks:
-            verdict = "demo.energy_ok" if check.exact else "demo.energy_broken"
-            said = text(verdict, self._screen.lang)
+            key = "demo.energy_ok" if not check.breaks else "demo.energy_breaks"
+            said = text(key if check.exact else "demo.energy_differs", self._screen.lang, count=check.breaks)
             rows.append(
                 (
                     check.meter, check.measurand, amount(check.intervals_micro), amount(check.counter_micro),
                     check.unit,
-                    Text(said if check.exact else f"{said} ({check.breaks})", "green" if check.exact else "yellow"),
+                    Text(said, "green" if check.exact else "bold red"),
                 )
             )  # fmt: skip
         self._screen.table(

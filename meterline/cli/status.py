@@ -45,7 +45,8 @@ def _now_ns(queries: Any) -> int:
     if not heard:
         return time.time_ns()
     last: int = queries.store.totals().last_slot_ns or 0
-    return max(last, *(int(word.at_ns) for word in heard))
+    round_ns = int(queries.catalogue.mark("figures", "round_ns") or 0)
+    return max(last, round_ns, *(int(word.at_ns) for word in heard))
 
 
 def _findings(settings: HeadendSettings, queries: Any, now_ns: int) -> dict[str, int]:
