@@ -6,7 +6,7 @@ ratios, intervals or findings: those are derived, revisioned and kept in the cat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.ledger import Link
-from meterline.readings import MissingSpan, Reading
+from meterline.readings import MissingSpan, Poll, Reading
 from meterline.wire import Batch, LostRange, Ranges
 
 Key = tuple[str, str, int]
@@ -168,7 +168,7 @@ class StoreReader(Protocol):
         ...
 
     def latest(self) -> Mapping[tuple[str, str], Reading]:
-        """Newest reading of every meter and measurand, by slot."""
+        """Newest reading of every meter and measurand, by slot; of several polls of one slot the one read last."""
         ...
 
     def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, Span]]:
@@ -189,6 +189,28 @@ class StoreReader(Protocol):
     def close(self) -> None:
         """Let go of files and connections; appended data is safe without it."""
         ...
+
+
+Rank = tuple[int, int, int, str, int, int]
+"""Orders polls of one meter and shape, the same in whatever order they arrive; the greatest is the newest."""
+
+
+def rank_of(poll: Poll, batch: Batch, place: int) -> Rank:
+    """Slot, longest delay, then what tells batches apart."""
+    return poll.slot_ns, max(poll.delays_ms, default=0), batch.at_ns, batch.epoch, batch.seq, place
+
+
+def newest_readings(polls: Iterable[Poll]) -> dict[tuple[str, str], Reading]:
+    """From the newest poll of every meter and shape to the newest reading of every meter and measurand."""
+    found: dict[tuple[str, str], Reading] = {}
+    for poll in polls:
+        for reading in poll.readings():
+            known = found.get((reading.meter, reading.measurand))
+            if known is None or (reading.slot_ns, reading.read_ns, reading.profile) > (
+                known.slot_ns, known.read_ns, known.profile,
+            ):  # fmt: skip
+                found[reading.meter, reading.measurand] = reading
+    return found
 
 
 class Store(StoreReader, Protocol):

@@ -23,7 +23,18 @@ import orjson
 
 from headend.ledger import Link, union
 from headend.stores import hot
-from headend.stores.api import Block, Cursor, Key, RawSeries, Receipt, Span, Totals
+from headend.stores.api import (
+    Block,
+    Cursor,
+    Key,
+    Rank,
+    RawSeries,
+    Receipt,
+    Span,
+    Totals,
+    newest_readings,
+    rank_of,
+)
 from headend.stores.assemble import Group, Tie, assemble
 from headend.stores.silences import settled, touching
 from meterline.clock import NS
@@ -112,7 +123,7 @@ class EmbeddedReader:
         return touching(settled(spans), span)
 
     def latest(self) -> Mapping[tuple[str, str], Reading]:
-        return _readings(self._newest())
+        return newest_readings(poll for _, poll in self._newest().values())
 
     def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, Span]]:
         cursor: dict[str, int] = {}
@@ -197,15 +208,15 @@ class EmbeddedReader:
         with self._reading(path) as db:
             return hot.tie_keys(db, batches)
 
-    def _newest(self) -> dict[tuple[str, str], Poll]:
-        newest: dict[tuple[str, str], Poll] = {}
+    def _newest(self) -> dict[tuple[str, str], tuple[Rank, Poll]]:
+        newest: dict[tuple[str, str], tuple[Rank, Poll]] = {}
         for path in reversed(self._days()):
             with self._reading(path) as db:
                 polls = hot.newest_polls(db)
-            for poll in polls:
+            for rank, poll in polls:
                 known = newest.get((poll.meter, poll.shape.id))
-                if known is None or poll.slot_ns > known.slot_ns:
-                    newest[poll.meter, poll.shape.id] = poll
+                if known is None or rank > known[0]:
+                    newest[poll.meter, poll.shape.id] = (rank, poll)
         return newest
 
 
@@ -241,25 +252,29 @@ class EmbeddedStore(EmbeddedReader):
         conflicts: list[Key] = []
         readings = 0
         opened: list[hot.DayWriter] = []
+        written: list[list[Block]] = []
         try:
             for day, part in days.items():
                 writer = self._writer(day)
                 opened.append(writer)
                 fresh, count, refused = writer.insert(part)
-                new += fresh
+                written.append(fresh)
                 readings += count
                 conflicts += refused
-            for writer in opened:
+            for writer, fresh in zip(opened, written, strict=True):
                 writer.commit()
+                with self._guard:  # at once: if the next day fails, this one stays
+                    for block in fresh:
+                        self._learn(block)
+                new += fresh
         except sqlite3.Error as error:
             self._abandon(opened)
             raise StoreUnavailable(f"cannot write: {error}") from error
         except BaseException:
             self._abandon(opened)
             raise
-        with self._guard:
-            for block in new:
-                self._learn(block)
+        while len(self._writers) > _OPEN_DAYS:
+            self._writers.popitem(last=False)[1].close()
         return Receipt(tuple(block.key for block in new), readings, tuple(conflicts))
 
     def received(self, gateway: str) -> Mapping[str, Ranges]:
@@ -283,15 +298,13 @@ class EmbeddedStore(EmbeddedReader):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _newest(self) -> dict[tuple[str, str], Poll]:
+    def _newest(self) -> dict[tuple[str, str], tuple[Rank, Poll]]:
         with self._guard:
             return dict(self._latest)
 
     def _writer(self, day: str) -> hot.DayWriter:
         writer = self._writers.get(day)
         if writer is None:
-            while len(self._writers) >= _OPEN_DAYS:
-                self._writers.popitem(last=False)[1].close()
             writer = self._writers[day] = hot.DayWriter(self.folder / f"{day}.sqlite")
         self._writers.move_to_end(day)
         return writer
@@ -312,10 +325,13 @@ class EmbeddedStore(EmbeddedReader):
         self._held(batch.gateway, batch.epoch, ((batch.seq, batch.seq),))
         for lost in batch.lost:
             self._held(batch.gateway, lost.epoch, ((lost.first, lost.last),))
+        place = 0
         for poll in batch.polls:
+            rank = rank_of(poll, batch, place)
+            place += len(poll.numbers)
             known = self._latest.get((poll.meter, poll.shape.id))
-            if known is None or poll.slot_ns >= known.slot_ns:
-                self._latest[poll.meter, poll.shape.id] = poll
+            if known is None or rank > known[0]:
+                self._latest[poll.meter, poll.shape.id] = (rank, poll)
 
 
 class _Ties:
@@ -390,13 +406,3 @@ def _day(t_ns: int) -> str:
 def _lists(texts: Iterator[str]) -> list[list[int]]:
     parsed: list[list[int]] = orjson.loads("[" + ",".join(texts) + "]")
     return parsed
-
-
-def _readings(newest: Mapping[tuple[str, str], Poll]) -> dict[tuple[str, str], Reading]:
-    found: dict[tuple[str, str], Reading] = {}
-    for poll in newest.values():
-        for reading in poll.readings():
-            known = found.get((reading.meter, reading.measurand))
-            if known is None or reading.slot_ns > known.slot_ns:
-                found[reading.meter, reading.measurand] = reading
-    return found

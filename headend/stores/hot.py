@@ -17,17 +17,18 @@ to slot.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 
-from headend.stores.api import Block, Key, Span
+from headend.stores.api import Block, Key, Rank, Span, rank_of
 from meterline.errors import StoreUnavailable
 from meterline.ranges import RangeSet
 from meterline.readings import ClockState, Column, MissingSpan, Poll, Shape, Source
-from meterline.wire import LostRange, Ranges
+from meterline.wire import Batch, LostRange, Ranges
 
 VERSION = 1
 """`PRAGMA user_version` of a day's file; a file of a newer version is refused, never guessed at."""
@@ -59,8 +60,8 @@ CREATE TABLE polls (
   numbers TEXT NOT NULL,
   qualities TEXT);                 -- NULL: all good
 CREATE INDEX polls_in_time ON polls (t, meter);
-CREATE TABLE newest (meter INTEGER NOT NULL, shape INTEGER NOT NULL, t INTEGER NOT NULL, poll INTEGER NOT NULL,
-  PRIMARY KEY (meter, shape)) WITHOUT ROWID;
+CREATE TABLE newest (
+  meter INTEGER NOT NULL, shape INTEGER NOT NULL, poll INTEGER NOT NULL, PRIMARY KEY (meter, shape)) WITHOUT ROWID;
 CREATE TABLE missing (
   batch INTEGER NOT NULL, meter TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER, cause TEXT NOT NULL);
 CREATE INDEX missing_of_meter ON missing (meter, start_ns);
@@ -154,7 +155,7 @@ class DayWriter:
         self._shapes: dict[int, tuple[Shape, int]] = {}
         self._ledger: dict[tuple[str, str], RangeSet] = {}
         self._before: dict[tuple[str, str], Ranges] = {}
-        self._newest: dict[tuple[int, int], tuple[int, int]] = {}
+        self._newest: dict[tuple[int, int], tuple[Rank, int]] = {}
         self._newer: set[tuple[int, int]] = set()
         self._next_poll = 1
         self._open = False
@@ -166,7 +167,7 @@ class DayWriter:
         self._ledger = {}
         for gateway, epoch, first, last in self._db.execute("SELECT gateway, epoch, first, last FROM received"):
             self._ledger.setdefault((gateway, epoch), RangeSet()).add(first, last)
-        self._newest = {(m, s): (t, p) for m, s, t, p in self._db.execute("SELECT meter, shape, t, poll FROM newest")}
+        self._newest = {pair: (rank, number) for pair, rank, number, _ in _newest_rows(self._db)}
         self._newer = set()
         self._next_poll = 1 + self._db.execute("SELECT coalesce(max(id), 0) FROM polls").fetchone()[0]
 
@@ -201,7 +202,7 @@ class DayWriter:
             self._record(identity, batch.seq, batch.seq)
             place = 0
             for poll in batch.polls:
-                rows.append(self._poll_row(poll, row, place))
+                rows.append(self._poll_row(poll, batch, row, place))
                 place += len(poll.numbers)
             if batch.missing:
                 self._db.executemany(
@@ -241,7 +242,7 @@ class DayWriter:
             )
             self._db.executemany("INSERT INTO received VALUES (?, ?, ?, ?)", [(gateway, epoch, *pair) for pair in come])
         self._db.executemany(
-            "INSERT OR REPLACE INTO newest VALUES (?, ?, ?, ?)", [(*pair, *self._newest[pair]) for pair in self._newer]
+            "INSERT OR REPLACE INTO newest VALUES (?, ?, ?)", [(*pair, self._newest[pair][1]) for pair in self._newer]
         )
         if self._open:
             self._db.execute("COMMIT")
@@ -262,21 +263,21 @@ class DayWriter:
         row = self._db.execute("SELECT digest FROM batches WHERE gateway = ? AND epoch = ? AND seq = ?", key).fetchone()
         return None if row is None else bytes(row[0])
 
-    def _poll_row(self, poll: Poll, batch: int, place: int) -> tuple[object, ...]:
+    def _poll_row(self, poll: Poll, batch: Batch, row: int, place: int) -> tuple[object, ...]:
         number = self._next_poll
         self._next_poll += 1
         meter = self._meters.get(poll.meter) or self._new_meter(poll.meter)
         shape = self._shape_id(poll.shape)
-        known = self._newest.get((meter, shape))
-        if known is None or poll.slot_ns >= known[0]:
-            self._newest[meter, shape] = (poll.slot_ns, number)
+        known, rank = self._newest.get((meter, shape)), rank_of(poll, batch, place)
+        if known is None or rank > known[0]:
+            self._newest[meter, shape] = (rank, number)
             self._newer.add((meter, shape))
         return (
             number,
             poll.slot_ns,
             meter,
             shape,
-            batch,
+            row,
             place,
             int(poll.clock),
             None if poll.source is Source.WIRE else str(poll.source),
@@ -380,27 +381,33 @@ def missing_in(db: sqlite3.Connection, meter: str) -> list[MissingSpan]:
     return [MissingSpan(*row) for row in rows]
 
 
-def newest_polls(db: sqlite3.Connection) -> list[Poll]:
+def newest_polls(db: sqlite3.Connection) -> list[tuple[Rank, Poll]]:
     """Per meter and shape the newest poll of the file."""
     shapes = shapes_in(db)
-    polls: list[Poll] = []
-    for t, meter, number, clock, source, delays, numbers, qualities in db.execute(
-        "SELECT p.t, m.name, p.shape, p.clock, p.source, p.delays, p.numbers, p.qualities"
-        " FROM newest n JOIN polls p ON p.id = n.poll JOIN meters m ON m.id = n.meter"
-    ):
-        polls.append(
-            Poll(
-                meter=meter,
-                shape=shapes[number],
-                slot_ns=t,
-                delays_ms=tuple(orjson.loads(delays)),
-                clock=ClockState(clock),
-                numbers=tuple(orjson.loads(numbers)),
-                qualities=tuple(orjson.loads(qualities)) if qualities else (),
-                source=Source(source or "wire"),
-            )
+    found: list[tuple[Rank, Poll]] = []
+    for (_, shape), rank, _, (name, clock, source, delays, numbers, qualities) in _newest_rows(db):
+        poll = Poll(
+            meter=name,
+            shape=shapes[shape],
+            slot_ns=rank[0],
+            delays_ms=tuple(orjson.loads(delays)),
+            clock=ClockState(clock),
+            numbers=tuple(orjson.loads(numbers)),
+            qualities=tuple(orjson.loads(qualities)) if qualities else (),
+            source=Source(source or "wire"),
         )
-    return polls
+        found.append((rank, poll))
+    return found
+
+
+def _newest_rows(db: sqlite3.Connection) -> Iterator[tuple[tuple[int, int], Rank, int, tuple[Any, ...]]]:
+    """``(meter, shape), rank, poll's number, (meter's name, clock, source, delays, numbers, qualities)``."""
+    for meter, shape, number, t, at_ns, epoch, seq, place, *rest in db.execute(
+        "SELECT n.meter, n.shape, p.id, p.t, b.at_ns, b.epoch, b.seq, p.place,"
+        " m.name, p.clock, p.source, p.delays, p.numbers, p.qualities"
+        " FROM newest n JOIN polls p ON p.id = n.poll JOIN batches b ON b.id = p.batch JOIN meters m ON m.id = n.meter"
+    ):
+        yield (meter, shape), (t, max(orjson.loads(rest[3]), default=0), at_ns, epoch, seq, place), number, tuple(rest)
 
 
 def changed_in(db: sqlite3.Connection, after: int) -> tuple[int, dict[str, Span]]:

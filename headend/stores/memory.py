@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from headend.ledger import Link, union
-from headend.stores.api import Block, Cursor, Key, RawSeries, Receipt, Span, Totals
+from headend.stores.api import (
+    Block,
+    Cursor,
+    Key,
+    Rank,
+    RawSeries,
+    Receipt,
+    Span,
+    Totals,
+    newest_readings,
+    rank_of,
+)
 from headend.stores.assemble import Group, assemble
 from headend.stores.silences import settled, touching
 from meterline.readings import MissingSpan, Poll, Reading
@@ -78,14 +89,16 @@ class MemoryStore:
         return touching(settled(told), span)
 
     def latest(self) -> Mapping[tuple[str, str], Reading]:
-        newest: dict[tuple[str, str], Reading] = {}
+        newest: dict[tuple[str, str], tuple[Rank, Poll]] = {}
         for block in self._blocks:
+            place = 0
             for poll in block.batch.polls:
-                for reading in poll.readings():
-                    known = newest.get((reading.meter, reading.measurand))
-                    if known is None or reading.slot_ns >= known.slot_ns:
-                        newest[reading.meter, reading.measurand] = reading
-        return newest
+                mine = (rank_of(poll, block.batch, place), poll)
+                place += len(poll.numbers)
+                newest[poll.meter, poll.shape.id] = max(
+                    mine, newest.get((poll.meter, poll.shape.id), mine), key=lambda pair: pair[0]
+                )
+        return newest_readings(poll for _, poll in newest.values())
 
     def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, Span]]:
         touched: dict[str, Span] = {}
