@@ -1,0 +1,78 @@
+"""Every shipped profile against words and values that others made: the page and the decoder agree with the world."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from collector.decode import BlockDecoder
+from collector.plan import request_plan
+from meterline.profiles import Profile, load_profile
+from meterline.readings import Number, exact
+from tests.collector.sites import SHIPPED
+
+GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "profiles"
+
+
+def golden(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load((GOLDEN / f"{name}.yaml").read_text(encoding="utf-8"))
+    return data
+
+
+def shown(profile: Profile, words: dict[str, dict[int, list[int]]]) -> dict[str, Decimal | None]:
+    """What a meter holding these words shows, by our plan and our decoder; other words hold a marker."""
+    memory = {(t, at + n): w for t, cells in words.items() for at, ws in cells.items() for n, w in enumerate(ws)}
+    plan = request_plan(profile)
+    numbers: list[Number | None] = [None] * len(plan.points)
+    for block in plan.blocks:
+        payload = b"".join(
+            memory.get((block.table.value, block.address + n), 0).to_bytes(2, "big") for n in range(block.count)
+        )
+        BlockDecoder(block, plan.points).into(payload, numbers, [0] * len(numbers))
+    return {
+        point.measurand: None if number is None else exact(number, point.exponent)
+        for point, number in zip(plan.points, numbers, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_profile_shows_what_its_golden_file_says(name: str) -> None:
+    assert (GOLDEN / f"{name}.yaml").is_file(), f"{name} ships without a golden file"
+    document = golden(name)
+    assert document["profile"] == name
+    proven: set[str] = set()
+    for case in document["cases"]:
+        assert case["source"].startswith(("published", "captured", "derived-with")), "who says so?"
+        values = shown(SHIPPED[name], case["words"])
+        for measurand, text in case["shows"].items():
+            want = None if text is None else Decimal(text)
+            assert values[measurand] == want, f"{name}: {measurand}"
+        proven |= set(case["shows"])
+    enabled = {point.measurand for point in SHIPPED[name].points if point.enabled}
+    assert proven == enabled, "every enabled point needs a golden value"
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.yaml")} == set(SHIPPED)
+    assert len(SHIPPED) >= 9
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_every_page_names_its_source_and_can_be_asked(name: str, request: pytest.FixtureRequest) -> None:
+    page = load_profile(request.config.rootpath / "config" / "profiles" / f"{name}.yaml")
+    assert len(page.source) > 20
+    assert request_plan(page).blocks
+    if page.evidence == "unverified":
+        assert not any(p.enabled and p.kind == "counter" for p in page.points), "no account rests on a guess"
+
+
+def test_the_import_of_a_two_tariff_meter_is_both_tariffs() -> None:
+    """PAC3200: tariff 1 alone loses the off-peak energy (facts/meters/siemens_pac3200_pac2200.yaml)."""
+    case = golden("siemens-pac3200")["cases"][0]
+    one = dict(case["words"]["holding"])
+    one[0x0325] = [0, 0, 0, 0]
+    assert shown(SHIPPED["siemens-pac3200"], {"holding": one})["energy.active.import"] == Decimal("123456.7895")
