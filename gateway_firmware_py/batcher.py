@@ -70,10 +70,10 @@ class Batcher:
         state = self._timekeeper.state
         if poll.clock is ClockState.SYNCED and state is not ClockState.SYNCED:
             poll = replace(poll, clock=state)
-        self._book.poll(poll)
+        answered = self._book.poll(poll)
         with self._wake:
             span = self._open.get(poll.meter)
-            if span is not None and self._book.meters()[poll.meter][1] == "":
+            if span is not None and answered:
                 # A silence that had begun before a restart ends with the first answer after it.
                 self._end(replace(span, end_ns=poll.slot_ns))
             self._polls.append(poll)

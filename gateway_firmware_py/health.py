@@ -21,8 +21,8 @@ class MeterBook:
         self.readings = 0
         self.readings_without_value = 0
 
-    def poll(self, poll: Poll) -> None:
-        """A meter was asked."""
+    def poll(self, poll: Poll) -> bool:
+        """A meter was asked; returns whether any value came."""
         empty = sum(1 for bits in poll.qualities if bits & _NO_VALUE)
         with self._lock:
             self.polls += 1
@@ -30,6 +30,7 @@ class MeterBook:
             self.readings_without_value += empty
             if empty < len(poll.numbers):
                 self._meters[poll.meter] = (poll.slot_ns, "")
+        return empty < len(poll.numbers)
 
     def missing(self, span: MissingSpan) -> None:
         """A silence began or ended."""
