@@ -58,6 +58,8 @@ class SystemClock:
 class ScaledClock:
     """Plant time that runs `factor` times faster than the wall, the same in every process of one machine.
 
+    Until its anchor it stands still at its origin, so that all processes of a site are up when it begins to run.
+
     Attributes
     ----------
     origin_ns
@@ -74,11 +76,11 @@ class ScaledClock:
     simulated: bool = True
 
     @classmethod
-    def starting_at(cls, origin_ns: int, factor: float) -> ScaledClock:
-        """Anchor `origin_ns` at this very moment."""
+    def starting_at(cls, origin_ns: int, factor: float, *, in_s: float = 0.0) -> ScaledClock:
+        """Anchor `origin_ns` at this very moment, or so many real seconds from now."""
         if factor <= 0:
             raise ValueError(f"a clock cannot run at {factor} times the real speed")
-        return cls(origin_ns, time.monotonic_ns(), factor)
+        return cls(origin_ns, time.monotonic_ns() + round(in_s * NS), factor)
 
     @classmethod
     def parse(cls, text: str) -> ScaledClock:
@@ -90,7 +92,7 @@ class ScaledClock:
         return f"{self.origin_ns}/{self.anchor_ns}/{self.factor}"
 
     def now_ns(self) -> int:
-        return self.origin_ns + int((time.monotonic_ns() - self.anchor_ns) * self.factor)
+        return self.origin_ns + int(max(0, time.monotonic_ns() - self.anchor_ns) * self.factor)
 
     def monotonic_s(self) -> float:
         return time.monotonic()

@@ -26,6 +26,8 @@ from meterline.settings import load_gateway
 WEB_PORT = 8420
 LOOK_EVERY_S = 0.5
 UP_WITHIN_S = 30.0
+LEAD_S = 2.0
+"""The plant's time begins to run when the processes are up: the start-up of each takes about so long. [s]"""
 RESUME_AFTER_CRASH_S = 5.0
 """Real time by which the clock of a run that was killed may be ahead of what it had written down. [s]"""
 GRACE_S = 8.0
@@ -102,7 +104,7 @@ class Demo:
         mailbox.start()
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         started_s = time.monotonic()
-        clock = ScaledClock.starting_at(origin_ns, factor)
+        clock = ScaledClock.starting_at(origin_ns, factor, in_s=LEAD_S)
         facts = DemoFacts(self._folder)
         try:
             self._start(ports, files, clock)
@@ -144,9 +146,9 @@ class Demo:
         return ports, files
 
     def _factor(self) -> float:
-        from collector.simulated.demo_site import DEMO_FACTOR
+        from collector.simulated.demo_site import DEMO_FACTOR, REPLAY_FACTOR
 
-        return self._wish.factor or DEMO_FACTOR
+        return self._wish.factor or (REPLAY_FACTOR if self._wish.replay else DEMO_FACTOR)
 
     def _origin(self, plant: Plant, factor: float) -> tuple[int, bool]:
         """Plant time to begin at: after the last slot of the run before, or where a new plant begins."""
@@ -155,9 +157,11 @@ class Demo:
             ahead = 0 if self._past.get("clean") else round(RESUME_AFTER_CRASH_S * factor * NS)
             return ((int(past) + ahead) // (60 * NS) + 1) * 60 * NS, True
         if self._wish.replay:
+            from collector.simulated.demo_site import REPLAY_LEAD_S
             from collector.simulated.replay import read_recording
 
-            return read_recording(self._wish.replay, plant.site.site.zone).start_ns, False
+            start_ns = read_recording(self._wish.replay, plant.site.site.zone).start_ns
+            return start_ns - round(REPLAY_LEAD_S * factor * NS), False
         from collector.simulated.demo_site import demo_start_ns
 
         return demo_start_ns(plant, dt.datetime.now(plant.site.site.zone).date()), False

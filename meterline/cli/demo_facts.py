@@ -58,14 +58,23 @@ class PlantedFault:
 
 @dataclass(frozen=True)
 class Found:
-    """A finding, in words."""
+    """A finding, in words.
+
+    Attributes
+    ----------
+    seen_ns
+        Plant time at which it was opened, or came back. [ns]
+    times
+        How often it came back, 1 for once.
+    """
 
     number: int
     kind: str
     meters: tuple[str, ...]
     start_ns: int
     end_ns: int | None
-    opened_ns: int
+    seen_ns: int
+    times: int
     en: str
     zh: str
 
@@ -205,7 +214,17 @@ class DemoFacts:
             return f"{words.heading(entry, lang)} · {words.about(entry, self.plant, lang)}"
 
         return [
-            Found(e.id, e.kind, e.meters, e.start_ns, e.end_ns, e.opened_ns, say(e, "en"), say(e, "zh"))
+            Found(
+                e.id,
+                e.kind,
+                e.meters,
+                e.since_ns,
+                e.end_ns,
+                max(e.opened_ns, e.since_ns),
+                e.times,
+                say(e, "en"),
+                say(e, "zh"),
+            )
             for e in reversed(entries)
         ]
 
@@ -224,7 +243,7 @@ class DemoFacts:
             if (
                 fault.meter in finding.meters
                 and finding.kind in FOUND_AS.get(fault.kind, frozenset())
-                and finding.opened_ns >= fault.start_ns
+                and finding.seen_ns >= fault.start_ns
                 and finding.start_ns < fault.end_ns + hour
                 and (finding.end_ns is None or finding.end_ns > fault.start_ns - hour)
             ):

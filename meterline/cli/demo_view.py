@@ -71,8 +71,8 @@ class DemoView:
                     )
         found = facts.found(now_ns)
         for finding in found:
-            if finding.opened_ns >= self._since_ns:
-                self._tell(("found", finding.number), finding.opened_ns, "demo.found", finding, "bold red")
+            if finding.seen_ns >= self._since_ns:
+                self._tell(("found", finding.number, finding.times), finding.seen_ns, "demo.found", finding, "bold red")
         mails = self._new_mails(facts, now_ns)
         status = facts.status(now_ns)
         if status is not None:
@@ -198,7 +198,7 @@ class DemoView:
         rows = []
         for fault in faults:
             finding = facts.match(fault, found)
-            after = "" if finding is None else f"{(finding.opened_ns - fault.start_ns) / NS / 60:.0f} min"
+            after = "" if finding is None else f"{(finding.seen_ns - fault.start_ns) / NS / 60:.0f} min"
             said = text("demo.not_found", self._screen.lang) if finding is None else finding.text(self._screen.lang)
             rows.append((self._at(fault.start_ns), fault.text(self._screen.lang), said, after))
         self._screen.table(("head.at", "head.fault", "head.finding", "head.after"), rows, right=(3,))

@@ -21,6 +21,11 @@ def test_a_scaled_clock_runs_by_its_factor() -> None:
     assert clock.now_ns() >= 240 * NS
 
 
+def test_a_scaled_clock_stands_at_its_origin_until_its_anchor() -> None:
+    clock = ScaledClock.starting_at(7 * NS, 240, in_s=3600)
+    assert (clock.now_ns(), clock.now_ns()) == (7 * NS, 7 * NS)
+
+
 def test_a_clock_cannot_stand_or_run_back() -> None:
     with pytest.raises(ValueError, match="cannot run"):
         ScaledClock.starting_at(0, 0)
