@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], *, within: float = 10.0, every: float = 0.02, what: str = "") -> T:
+def wait_until(condition: Callable[[], T | None], *, within: float = 10.0, every: float = 0.02, what: str = "") -> T:
     """Ask `condition` again and again until it is truthy, and return what it said.
 
     Raises
