@@ -33,6 +33,7 @@ class SerialTransport:
         self._port: serial.Serial | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
         self._watched = False
 
     @property
@@ -61,8 +62,9 @@ class SerialTransport:
             self._watched = True
         except (NotImplementedError, AttributeError, OSError):
             port.timeout = 0.1
+            self._stop = threading.Event()
             self._thread = threading.Thread(
-                target=self._pump, args=(port, self._inbox, self._loop), name=f"read {self.device}", daemon=True
+                target=self._pump, args=(port, self._loop, self._stop), name=f"read {self.device}", daemon=True
             )
             self._thread.start()
 
@@ -97,6 +99,7 @@ class SerialTransport:
             self._watched = False
             self._loop.remove_reader(port.fileno())
         if self._thread is not None:
+            self._stop.set()
             port.cancel_read()
             self._thread.join(1.0)
             self._thread = None
@@ -123,19 +126,19 @@ class SerialTransport:
         self._inbox.fail(LineDown(explain(self.device, error)))
         self.close()
 
-    @staticmethod
-    def _pump(port: serial.Serial, inbox: Inbox, loop: asyncio.AbstractEventLoop) -> None:
-        while port.is_open:
+    def _pump(self, port: serial.Serial, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
+        """Read in a thread, for a loop that cannot watch a port; everything is handed over to the loop."""
+        inbox = self._inbox
+        while not stop.is_set():
             try:
                 data = port.read(1)
                 if data:
                     data += port.read(port.in_waiting)
-            except (serial.SerialException, OSError, TypeError) as error:  # TypeError: closed while reading
-                reason = LineDown(explain(str(port.name), error))
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(inbox.fail, reason)
+            except (serial.SerialException, OSError) as error:
+                if not stop.is_set() and not loop.is_closed():
+                    loop.call_soon_threadsafe(self._lost, error)
                 return
-            if data and not loop.is_closed():
+            if data and not stop.is_set() and not loop.is_closed():
                 loop.call_soon_threadsafe(inbox.feed, data)
 
 
