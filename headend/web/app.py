@@ -1,0 +1,96 @@
+"""The page and its JSON as one FastAPI application: no build step, nothing from elsewhere, works without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from headend.alerts.outbox import Outbox
+from headend.findings import FindingsBook
+from headend.queries import Queries
+from headend.web.api import api_router
+from headend.web.guard import LOOPBACK, FormGuard, guarded
+from headend.web.pages import Pages
+from headend.web.views import Views
+from meterline.clock import Clock
+from meterline.errors import StoreUnavailable
+from meterline.plant import Plant
+
+HERE = Path(__file__).resolve().parent
+
+
+def create_app(
+    queries: Queries,
+    book: FindingsBook,
+    plant: Plant,
+    clock: Clock,
+    *,
+    outbox: Outbox | None = None,
+    hosts: Collection[str] = LOOPBACK,
+) -> FastAPI:
+    """Make the application.
+
+    Parameters
+    ----------
+    clock
+        The plant's; a simulated one puts the word SIMULATED on every page.
+    outbox
+        For the state of the mails.
+    hosts
+        Names this page answers to; add the public one behind an authenticating proxy.
+    """
+    app = FastAPI(
+        title="meterline head-end",
+        description="The plant's energy data, each value with its age and doubt. Loopback only; there is no login.",
+        version=version("meterline"),
+        docs_url=None,  # the stock documentation pages load scripts from a CDN
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    guard = FormGuard()
+    views = Views(queries, book, plant, simulated=clock.simulated)
+    pages = Pages(views, clock, guard, outbox, plotly=f"/static/plotly-{version('plotly')}.min.js")
+    app.middleware("http")(guarded(frozenset(hosts)))
+    app.include_router(api_router(views, clock, guard))
+    app.include_router(pages.router)
+    plotly = _plotly()
+
+    @app.get("/static/plotly-{edition}.min.js", include_in_schema=False)
+    def plotly_js(edition: str) -> FileResponse:
+        headers = {"Cache-Control": "public, max-age=31536000, immutable"}
+        return FileResponse(plotly, media_type="text/javascript", headers=headers)
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    def favicon() -> FileResponse:
+        return FileResponse(HERE / "static" / "favicon.svg", media_type="image/svg+xml")
+
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+
+    @app.exception_handler(StoreUnavailable)
+    def unavailable(request: Request, error: StoreUnavailable) -> Response:
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"detail": str(error)}, 503, headers={"Retry-After": "5"})
+        return pages.error(request, 503, str(error))
+
+    @app.exception_handler(HTTPException)
+    def http_error(request: Request, error: HTTPException) -> Response:
+        if request.url.path.startswith("/api/") or error.status_code != 404:
+            return JSONResponse({"detail": error.detail}, error.status_code)
+        return pages.error(request, 404, "")
+
+    return app
+
+
+def _plotly() -> Path:
+    """The script inside the plotly wheel; importing the package is not needed for that."""
+    found = importlib.util.find_spec("plotly")
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError("the plotly package is missing: reinstall meterline")
+    return Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
