@@ -206,6 +206,10 @@ def test_every_measurand_of_the_list_can_be_shown() -> None:
     assert len(MEASURANDS) >= 60
 
 
+WITHOUT_A_COUNTER = {"kamstrup-multical-603"}
+"""Pages whose counters nobody has verified: they are switched off there."""
+
+
 @pytest.mark.parametrize("name", sorted(load_profiles(profiles_dir())))
 def test_every_shipped_profile_becomes_a_meter(name: str) -> None:
     made = one(load_profiles(profiles_dir())[name])
@@ -215,8 +219,9 @@ def test_every_shipped_profile_becomes_a_meter(name: str) -> None:
             assert abs(number) < 1e12
             cells = made.profile.cells_of(point)
             assert all(cell.table for cell in cells)
-    counter = made.counters[0]
-    assert made.shown(counter, MONDAY_NS + 90 * MINUTE_NS).number > made.shown(counter, MONDAY_NS).number > 0
+    assert made.counters or name in WITHOUT_A_COUNTER
+    for counter in made.counters[:1]:
+        assert made.shown(counter, MONDAY_NS + 90 * MINUTE_NS).number > made.shown(counter, MONDAY_NS).number > 0
 
 
 def test_start_values_fit_the_display_and_their_parts_add_up() -> None:
