@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_a_loop_that_cannot_watch_ports_uses_a_thread(pty_pair: PtyPair, monkeyp
 
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "add_reader", _not_here)
+        monkeypatch.setattr(loop, "add_reader", partial(asyncio.AbstractEventLoop.add_reader, loop))
         transport = SerialTransport(pty_pair.path, 9600, "N", 1)
         await transport.open()
         pty_pair.write(b"hello")
@@ -104,17 +105,14 @@ def test_a_loop_that_cannot_watch_ports_uses_a_thread(pty_pair: PtyPair, monkeyp
     assert threading.active_count() == before
 
 
-def _not_here(*_: object) -> None:
-    raise NotImplementedError
-
-
 @pytest.mark.parametrize("watched", [True, False])
 def test_an_adapter_pulled_out_is_a_line_down_and_can_be_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     async def scenario() -> None:
         if not watched:
-            monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", _not_here)
+            loop = asyncio.get_running_loop()
+            monkeypatch.setattr(loop, "add_reader", partial(asyncio.AbstractEventLoop.add_reader, loop))
         link = tmp_path / "by-id"
         master, slave = os.openpty()
         link.symlink_to(os.ttyname(slave))
