@@ -90,6 +90,8 @@ class Journal:
     tail_damaged
         The end of the growing epoch is damaged in a way no power cut explains: numbers above may have been used, so
         this epoch must not go on.
+    unnamed
+        How many batches at least stood in that damaged end, beyond `next_seq`.
     end_in_doubt
         A commit failed and its bytes could not be cut off again: they may be found at the next start.
     """
@@ -105,6 +107,7 @@ class Journal:
         self.epoch, self.next_seq, self.head = "", 1, GENESIS
         self.damage: list[str] = []
         self.tail_damaged = False
+        self.unnamed = 0
         self.end_in_doubt = False
         self._ends_in_damage: set[str] = set()
         self._open()
@@ -381,12 +384,15 @@ class Journal:
             self.begin_epoch()
             return
         self.epoch = self.epochs[-1]
-        self.tail_damaged = self.epoch in self._ends_in_damage
+        self.unnamed = int(self.epoch in self._ends_in_damage)
+        self.tail_damaged = self.unnamed > 0
         newest = [s for s in self._segments[self.epoch] if s.seqs]
         if newest:
             end = max(newest, key=lambda s: s.seqs.last)
             self.next_seq = end.seqs.last + 1
-            self.head = self._digest(end, end.seqs.last)
+            head = self._digest(end, end.seqs.last)
+            self.tail_damaged = self.tail_damaged or head is None  # a chain without its last link cannot grow
+            self.head = head or GENESIS
         if not self.tail_damaged:
             self._resume()
 
@@ -454,12 +460,12 @@ class Journal:
                 if not segment.closed and not any(segment is s for s, _ in self._active.values()):
                     self._write_index(segment)
 
-    def _digest(self, segment: Segment, seq: int) -> bytes:
+    def _digest(self, segment: Segment, seq: int) -> bytes | None:
         self._load_chunk(segment, segment.before(seq))
         if self._chunk is None or seq not in self._chunk[2]:
             self._rescan(segment)
-        assert self._chunk is not None
-        return self._chunk[2][seq].digest
+        record = self._chunk[2].get(seq) if self._chunk is not None else None
+        return None if record is None else record.digest
 
 
 def new_epoch() -> str:

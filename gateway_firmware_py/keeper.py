@@ -226,7 +226,7 @@ class Keeper:
         used = self._state.used(epoch)
         if journal.tail_damaged or used > next_seq:
             reason = "bitrot" if journal.tail_damaged else "regression"
-            last = max(used - 1, next_seq if journal.tail_damaged else 0)
+            last = max(used, next_seq + journal.unnamed) - 1
             for first, end in self._state.accounted(epoch).gaps(next_seq, last):
                 self._state.lose(LostRange(epoch, first, end, reason))
             if grows:

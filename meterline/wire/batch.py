@@ -217,7 +217,7 @@ def _batch(body: dict[str, Any], shapes: ShapeCache) -> Batch:
         seq=fields.sequence(body["seq"]),
         prev=fields.digest(body["prev"]),
         at_ns=stamp(body["at"]),
-        simulated=body.get("simulated", False) is True,
+        simulated=fields.truth(body.get("simulated", False)),
         polls=tuple(polls),
         missing=tuple(_span(span) for span in listed(body.get("missing", []))),
         lost=tuple(_lost(lost) for lost in listed(body.get("lost", []))),

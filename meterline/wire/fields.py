@@ -73,6 +73,13 @@ def flag(value: Any) -> bool:
     return bool(value)
 
 
+def truth(value: Any) -> bool:
+    """JSON's true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{str(value)[:20]} is neither true nor false")
+    return value
+
+
 def quality(value: Any) -> int:
     """A set of quality bits; bits of a later version are let through."""
     if not 0 <= whole(value) < 1 << 31:

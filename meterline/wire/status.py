@@ -91,7 +91,7 @@ def decode_health(message: bytes) -> Health:
             next_seq=fields.count(body["next_seq"]),
             acked=fields.count(body["acked"]),
             software=short_text(body["software"]),
-            simulated=body["simulated"] is True,
+            simulated=fields.truth(body["simulated"]),
             figures={short_text(name): fields.finite(value) for name, value in body["figures"].items()},
             meters={
                 short_text(meter): (stamp(slot), short_text(cause))
