@@ -19,6 +19,7 @@ from headend.queries import FRESH_NS, Queries
 from headend.stores.embedded import EmbeddedReader, EmbeddedStore
 from headend.supervise import Supervisor
 from headend.trust import trusted_keys
+from headend.web import create_app, serve_in_thread
 from meterline.clock import NS, Clock, ScaledClock
 from meterline.errors import EXIT_FINE, EXIT_UNREACHABLE, StoreUnavailable
 from meterline.settings import HeadendSettings
@@ -124,6 +125,16 @@ class _Headend:
             heard=self._ingest.heard, after=self._after_round, factor=self._factor,
         )  # fmt: skip
         self._supervisor.start("rounds", lambda: jobs.run(file.jobs_s))
+        self._supervisor.start("page", self._serve)
+
+    def _serve(self) -> None:
+        """Serve the page until the end; a port in use is a trouble, tried again until it is free."""
+        web = self._settings.file.web
+        app = create_app(self.queries, self.book, self._settings.plant, self._clock, outbox=self.alerting.outbox)
+        serving = serve_in_thread(app, web.host, web.port)
+        self._announce(f"page: {serving.url}/")
+        self._supervisor.stopping.wait()
+        serving.stop()
 
     def _after_round(self, now_ns: int) -> None:
         figures, troubles = self._ingest.figures, self._supervisor.troubles.now

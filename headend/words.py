@@ -237,7 +237,7 @@ def zone_words(t_ns: int, zone: ZoneInfo) -> str:
 def duration(span_ns: int, language: Language) -> str:
     """A length of time as people say it: ``3 h 20 min``."""
     seconds = max(span_ns // NS, 0)
-    names = ("天", "小时", "分", "秒") if language == "zh" else ("d", "h", "min", "s")
+    names = ("天", "小时", "分钟", "秒") if language == "zh" else ("d", "h", "min", "s")
     parts = (seconds // 86_400, seconds // 3600 % 24, seconds // 60 % 60, seconds % 60)
     said = [f"{part} {name}" for part, name in zip(parts, names, strict=True) if part][:2]
     return " ".join(said) or f"0 {names[3]}"

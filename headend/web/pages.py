@@ -78,8 +78,7 @@ class Pages:
         now_ns = self._clock.now_ns()
         latest = self._views.queries.latest(now_ns).get(meter, {})
         lasting = self._book.entries(now_ns=now_ns, states=LASTING, meter=meter)
-        order = {name: n for n, name in enumerate(MEASURANDS)}
-        values = [self._views.value(latest[name]) for name in sorted(latest, key=lambda n: order.get(n, len(order)))]
+        values = [self._views.value(latest[name]) for name in sorted(latest, key=_reading_order)]
         gauges = [v.measurand for v in values if v.measurand in MEASURANDS]
         return self._page(
             request,
@@ -293,6 +292,16 @@ def _in(name: Any, language: Language) -> str:
     if isinstance(name, Name):
         return name.zh if language == "zh" else name.en
     return words.of(name, language)
+
+
+QUANTITIES = ("power", "flow", "energy", "volume", "mass", "heat", "demand", "voltage", "current", "power_factor")
+
+
+def _reading_order(name: str) -> tuple[int, int, str]:
+    """Power first, then counters, then the rest; the total before its phases."""
+    quantity, _, rest = name.partition(".")
+    place = QUANTITIES.index(quantity) if quantity in QUANTITIES else len(QUANTITIES)
+    return place, 0 if "total" in rest or "import" in rest else 1, name
 
 
 def _measurand(name: str, language: Language) -> str:

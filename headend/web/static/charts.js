@@ -24,7 +24,7 @@
       yaxis: { ...axis, rangemode: "tozero", title: { text: unit, standoff: 6 }, fixedrange: true },
     };
   }
-  const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+  const CONFIG = { responsive: true, displayModeBar: false };
 
   // Stretches [first, last] without a gap.
   function stretches(values) {
@@ -76,8 +76,11 @@
       type: "bar", x: known.map((i) => i.start), y: known.map((i) => i.value), offset: 0,
       width: known.map((i) => 0.92 * (Date.parse(i.end) - Date.parse(i.start))),
       marker: {
-        color: css("--curve"), opacity: known.map((i) => (i.open ? 0.45 : 1)), line: { width: 0 },
-        pattern: { shape: known.map((i) => (i.grade === "estimated" || i.grade === "partial" ? "/" : "")), fgcolor: css("--card"), size: 6, solidity: 0.35 },
+        color: css("--curve"), opacity: known.map((i) => (i.open ? 0.45 : 1)), line: { width: 1, color: css("--curve") },
+        pattern: {
+          shape: known.map((i) => (i.grade === "estimated" || (i.grade === "partial" && !i.open) ? "/" : "")),
+          fgcolor: css("--curve"), bgcolor: css("--band"), size: 7, solidity: 0.3,
+        },
       },
       customdata: known.map((i) => `${i.grade === "estimated" ? words["chart.estimated"] + ", " : ""}${percent(i)}${i.open ? ", " + words["chart.open"] : ""}`),
       hovertemplate: `%{y:.5~g} ${unit}<br>%{customdata}<extra></extra>`,
