@@ -170,14 +170,15 @@ class _Account:
 
     def bring_up(self, touched: Span, now_ns: int, reason: str) -> int:
         """Recompute what the touched slots can have changed; how many closed intervals were revised."""
+        new = self._store.series(self._meter.id, self._measurand, touched)
+        if not bool(((new.quality & int(NO_VALUE)) == 0).any()):
+            return 0  # polls of other measurands, or of a point this meter does not have
         window = Span(touched.start_ns - _LOOK_BACK_NS, touched.end_ns + _LOOK_BACK_NS)
         while True:
             window = Span(max(window.start_ns, self._known.start_ns), min(window.end_ns, self._known.end_ns))
             at_start, at_end = window.start_ns == self._known.start_ns, window.end_ns == self._known.end_ns
             raw = self._store.series(self._meter.id, self._measurand, window)
-            there = np.flatnonzero((raw.quality & int(NO_VALUE)) == 0)
-            before = there.size and raw.slot_ns[there[0]] < touched.start_ns
-            after = there.size and raw.slot_ns[there[-1]] >= touched.end_ns
+            before, after = _holds(raw, touched)
             wider_left, wider_right = not (before or at_start), not (after or at_end)
             if not (wider_left or wider_right):
                 energies = self._energies(raw)
@@ -278,6 +279,20 @@ class _Account:
             rows = self._rows(resolution, rolled, touched, newest_ns)
             revised += self._catalogue.put_intervals(rows, Span(edges[0], edges[-1]), now_ns, reason)
         return revised
+
+
+def _holds(raw: RawSeries, touched: Span) -> tuple[bool, bool]:
+    """Whether the readings reach far enough to both sides of the touched slots.
+
+    A reading changes the display at the edges of every quarter between its neighbours: the readings must begin before
+    the quarter of the neighbour before, and end after that of the neighbour behind.
+    """
+    there = (raw.quality & int(NO_VALUE)) == 0
+    slot, read = raw.slot_ns[there], raw.read_ns[there]
+    left, right = read[slot < touched.start_ns], read[slot >= touched.end_ns]
+    before = left.size > 0 and int(read.min()) <= int(left.max()) // QUARTER_NS * QUARTER_NS
+    after = right.size > 0 and int(read.max()) >= -(-int(right.min()) // QUARTER_NS) * QUARTER_NS
+    return bool(before), bool(after)
 
 
 def _of_regime(
