@@ -9,7 +9,7 @@ from collector.poller import NO_SUCH_WORDS, Tap, put_read
 from collector.protocols.modbus import MEANING, Read
 from collector.transports import Transport
 from meterline.clock import Clock
-from meterline.errors import BusError, LineDown, Refused, Silent
+from meterline.errors import BusError, ConfigError, LineDown, Problem, Refused, Silent
 from meterline.profiles import Profile
 from meterline.readings import ClockState, Exchange, Number, Poll, Quality
 from meterline.site import Bus, Meter
@@ -37,13 +37,19 @@ async def read_meter(
 
     Raises
     ------
+    ConfigError
+        The page has no enabled point; nothing was opened.
     LineDown
         The line cannot be opened or broke; the message says what to do.
     Silent, Garbled, Refused
         Nothing usable came; the message says what to check on site.
     """
-    line = Line(bus, clock, transport)
     plan = request_plan(profile)
+    if not plan.blocks:
+        raise ConfigError(
+            [Problem(profile.profile, "points", "none is enabled", "compare them with the display, then enable them")]
+        )
+    line = Line(bus, clock, transport)
     reading = _Reading(plan, clock.now_ns() // 1_000_000 * 1_000_000)
     todo = list(plan.blocks)
     last: BusError | None = None

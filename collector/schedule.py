@@ -95,10 +95,12 @@ class Schedule(Generic[W]):
                 self._last[rate] = newest
                 due.setdefault(newest, set()).add(rate)
         given_up: list[Turn[W]] = []
+        if not due:
+            return given_up
         for slot_ns in sorted(due):
             given_up += self._enter(slot_ns, frozenset(due[slot_ns]))
         for meter, rates in self.meters.items():
-            self.skipped[meter] += max(lost.get(rate, 0) for rate in rates)
+            self.skipped[meter] += max((lost.get(rate, 0) for rate in rates), default=0)
         return given_up
 
     def pick(self) -> Turn[W] | None:

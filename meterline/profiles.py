@@ -231,7 +231,16 @@ def _profile_problems(profile: Profile, file: str) -> Iterator[Problem]:
             yield Problem(file, place, f"is also points[{seen[point.measurand]}]", "keep one of them")
         if point.enabled:
             seen[point.measurand] = index
-        for cell in profile.cells_of(point):
+        cells = profile.cells_of(point)
+        span = max(cell.at + WORDS[cell.type or "uint16"] for cell in cells) - min(cell.at for cell in cells)
+        if len({cell.table for cell in cells}) > 1:
+            yield Problem(file, place, "its parts lie in two tables, no one answer holds them", "check sum_of")
+        elif point.sum_of and span > profile.limits.max_words:
+            yield Problem(
+                file, place, f"its parts span {span} words, one answer holds {profile.limits.max_words}",
+                "parts of a sum must come from one answer: check their addresses",
+            )  # fmt: skip
+        for cell in cells:
             assert cell.table is not None
             assert cell.type is not None
             words = WORDS[cell.type]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from collector import read_meter
-from meterline.errors import Garbled, LineDown, Refused, Silent
+from meterline.errors import ConfigError, Garbled, LineDown, Refused, Silent
 from meterline.readings import Poll, Quality
 from tests.collector.peers import FakeMeter, MemoryLine
 from tests.collector.sites import SHIPPED, plant
@@ -80,3 +80,17 @@ def test_a_line_that_is_not_there() -> None:
     line.refuse_open = "there is no port /dev/ttyUSB9; plug the adapter in"
     with pytest.raises(LineDown, match="plug the adapter in"):
         read(line)
+
+
+def test_a_page_without_enabled_points_opens_nothing() -> None:
+    points = tuple(point.model_copy(update={"enabled": False}) for point in PROFILE.points)
+    page = PROFILE.model_copy(update={"points": points})
+    site = plant({"kind": "modbus-tcp", "host": "127.0.0.1"}, {"profile": PROFILE.profile})
+    line = MemoryLine({}, tcp=True)
+
+    async def scenario(clock: LoopClock) -> None:
+        await read_meter(site.buses["line"], site.meters["m1"], page, clock, transport=line)
+
+    with pytest.raises(ConfigError, match="none is enabled"):
+        run(scenario)
+    assert line.opened == 0

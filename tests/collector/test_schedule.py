@@ -109,7 +109,9 @@ def test_a_clock_set_back_is_followed() -> None:
 
 def test_a_meter_that_is_not_to_be_asked_has_no_turn() -> None:
     plan: Schedule[str] = Schedule(
-        periods_of(Rates()), {"a": BOTH, "b": BOTH}, lambda meter, slot_ns, rates: 1 if meter == "b" else None
+        periods_of(Rates()),
+        {"a": BOTH, "b": BOTH, "empty": frozenset()},
+        lambda meter, slot_ns, rates: 1 if meter == "b" else None,
     )
     plan.start(0)
     plan.advance(60 * NS)

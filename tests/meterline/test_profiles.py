@@ -78,6 +78,20 @@ def test_impossible_points_are_refused(tmp_path: Path, points: list[dict[str, An
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ([{"at": 0}, {"at": 200}], "its parts span 202 words, one answer holds 20"),
+        ([{"at": 0}, {"at": 2, "table": "input"}], "its parts lie in two tables"),
+    ],
+)
+def test_a_sum_no_answer_can_hold_is_refused(tmp_path: Path, parts: list[dict[str, Any]], says: str) -> None:
+    point = {"measurand": "energy.active.import", "sum_of": parts, "type": "uint32", "unit": "kWh"}
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, points=[point])
+    assert says in str(caught.value)
+
+
 def test_the_file_is_named_after_the_profile(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"name it other\.yaml"):
         load(tmp_path, profile="other")
