@@ -24,9 +24,9 @@ from meterline.plant import Plant, load_plant
 from meterline.settings import load_gateway
 
 WEB_PORT = 8420
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 1.0
 UP_WITHIN_S = 30.0
-LEAD_S = 2.0
+LEAD_S = 3.0
 """The plant's time begins to run when the processes are up: the start-up of each takes about so long. [s]"""
 RESUME_AFTER_CRASH_S = 5.0
 """Real time by which the clock of a run that was killed may be ahead of what it had written down. [s]"""
@@ -127,15 +127,16 @@ class Demo:
     def _write_files(self) -> tuple[Any, Any]:
         from collector.simulated.demo_site import Ports, demo_site, replay_site
 
-        past = self._past.get("ports", {})
-        wanted = self._wish.port or WEB_PORT
-        web = free_port(wanted)
-        taken = [web]
-        for name in ("broker", "mail"):
-            taken.append(free_port(int(past.get(name, 0)), taken))
-        self._past["ports"] = {"broker": taken[1], "mail": taken[2]}
+        past = {key: int(port) for key, port in self._past.get("ports", {}).items()}
         text = (sites_dir() / ("replay" if self._wish.replay else "demo") / "site.yaml").read_text(encoding="utf-8")
-        ports = Ports.free(text.count("port: 150"), broker=taken[1], mail=taken[2], web=web)
+        names = ["web", "broker", "mail", *(f"bus{n}" for n in range(text.count("port: 150")))]
+        chosen: dict[str, int] = {}
+        for name in names:
+            wish = (self._wish.port or WEB_PORT) if name == "web" else past.get(name, 0)
+            chosen[name] = free_port(wish, chosen.values())
+        self._past["ports"] = chosen
+        buses = tuple(port for name, port in chosen.items() if name.startswith("bus"))
+        ports = Ports(buses, chosen["broker"], chosen["mail"], chosen["web"])
         if self._wish.replay:
             files = replay_site(self._folder, ports, self._wish.replay)
         else:
