@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headend.alerts.service import Alerting
 from headend.catalogue import Catalogue
@@ -108,7 +109,7 @@ class _Headend:
         """On a fast clock seconds on the way are hours of plant time."""
         return max(FRESH_NS, int(10 * self._factor * NS))
 
-    def start(self, keys: Any) -> None:
+    def start(self, keys: Mapping[str, Ed25519PublicKey]) -> None:
         """Start all threads; each is supervised."""
         file, plant = self._settings.file, self._settings.plant
         self._ingest = Ingest(keys, self.store, self.catalogue, self._clock, self._supervisor)
