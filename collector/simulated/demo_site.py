@@ -32,8 +32,8 @@ DEMO_FACTOR = 400.0
 """Plant seconds per real second: 90 s are ten hours, from the afternoon shift into the night."""
 REPLAY_FACTOR = 1440.0
 """The same when a recording is replayed: a day a minute, so that days can be compared with it."""
-REPLAY_LEAD_S = 8.0
-"""Real time by which the clock of a replay begins before the recording does: all are up by then. [s]"""
+REPLAY_LEAD_S = 18.0
+"""Real time by which the clock of a replay begins before the recording does: even on a busy machine all are up by then. [s]"""
 DEMO_BEGINS = dt.time(13, 30)
 """Time of day at the first start of a demo."""
 
