@@ -27,10 +27,10 @@ step() { # NAME MINUTES COMMAND...
 
 step format 1 $bin/ruff format --check .
 step lint 1 $bin/ruff check .
-step types 3 $bin/mypy
+step types 2 $bin/mypy
 step imports 1 $bin/lint-imports --no-logo
-step tests 7 $bin/python -m pytest --keep-budget -n "$workers" --dist loadfile -m 'not system' "$@"
-step system 4 $bin/python -m pytest --keep-budget -m system
+step tests 5 $bin/python -m pytest --keep-budget -n "$workers" --dist loadfile -m 'not system' "$@"
+step system 5 $bin/python -m pytest --keep-budget -m system
 
 printf '\nmake test, step by step:\n%s' "$table"
 if [ -n "$failed" ]; then
