@@ -6,6 +6,7 @@ hour and tried again. Nothing is disabled for good.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from collector.decode import BlockDecoder
@@ -131,31 +132,6 @@ class Contact:
         """Note when a turn was spent on it."""
         self._asked_s, self._asked_ns = now_s, now_ns
 
-    def probe(self, plan: Plan) -> Read:
-        """A small question unlike every unanswered one, so that no late answer can be taken for its answer.
-
-        The page's probe point if its length tells it apart, else another point, else the head of a request, else any
-        number of words: what it brings is thrown away, so it may cut a value, and even a refusal is an answer.
-        """
-        everything = request_plan(self.profile)
-        taken = self.unanswered | {(block.table, block.count) for block in plan.blocks}
-        first = self.profile.probe.measurand if self.profile.probe else ""
-        items = sorted(
-            (item for block in everything.blocks for item in block.items),
-            key=lambda item: everything.points[item.column].measurand != first,
-        )
-        spans = [(item.table, item.start, item.end - item.start) for item in items]
-        spans += [
-            (block.table, block.address, item.end - block.address)
-            for block in everything.blocks
-            for item in block.items
-        ]
-        block = everything.blocks[0]
-        most = min(self.profile.limits.max_words, 0x10000 - block.address)
-        spans += [(block.table, block.address, count) for count in range(1, most + 1)]
-        table, address, count = next((span for span in spans if (span[0], span[2]) not in taken), spans[0])
-        return Read(self.unit, table, address, count)
-
     def missed(self, slot_ns: int, cause: str) -> MissingSpan | None:
         """A turn brought nothing: the span this opens, if it is the first.
 
@@ -173,3 +149,28 @@ class Contact:
         self.failures, self.cause, self.last_good_ns = 0, "", slot_ns
         span, self.open_span = self.open_span, None
         return None if span is None else MissingSpan(span.meter, span.start_ns, max(slot_ns, span.start_ns), span.cause)
+
+
+def probe(unit: int, plan: Plan, unanswered: Set[tuple[Table, int]]) -> Read:
+    """A small question unlike every unanswered one, so that no late answer can be taken for its answer.
+
+    The page's probe point if its length tells it apart, else another point, else the head of a request, else any
+    number of words: what it brings is thrown away, so it may cut a value, and even a refusal is an answer.
+    """
+    profile = plan.profile
+    everything = request_plan(profile)
+    taken = unanswered | {(block.table, block.count) for block in plan.blocks}
+    first = profile.probe.measurand if profile.probe else ""
+    items = sorted(
+        (item for block in everything.blocks for item in block.items),
+        key=lambda item: everything.points[item.column].measurand != first,
+    )
+    spans = [(item.table, item.start, item.end - item.start) for item in items]
+    spans += [
+        (block.table, block.address, item.end - block.address) for block in everything.blocks for item in block.items
+    ]
+    head = everything.blocks[0]
+    most = min(profile.limits.max_words, 0x10000 - head.address)
+    spans += [(head.table, head.address, count) for count in range(1, most + 1)]
+    table, address, count = next((span for span in spans if (span[0], span[2]) not in taken), spans[0])
+    return Read(unit, table, address, count)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collector.bus import Line
+from collector.contact import probe
 from collector.decode import BlockDecoder
 from collector.plan import Block, Plan, halves, known_words, request_plan, shape_of
 from collector.poller import NO_SUCH_WORDS, Tap, put_read
 from collector.protocols.modbus import MEANING, Read
 from collector.transports import Transport
 from meterline.clock import Clock
-from meterline.errors import BusError, ConfigError, LineDown, Problem, Refused, Silent
-from meterline.profiles import Profile
+from meterline.errors import BusError, ConfigError, Garbled, LineDown, Problem, Refused, Silent
+from meterline.profiles import Profile, Table
 from meterline.readings import ClockState, Exchange, Number, Poll, Quality
 from meterline.site import Bus, Meter
 
@@ -87,6 +88,7 @@ class _Reading:
         self.done: list[Block] = []
         self.delays_ms: list[int] = []
         self.exchanges: list[Exchange] = []
+        self.unanswered: set[tuple[Table, int]] = set()
         self.came = False
 
     def take(self, block: Block, payload: bytes, answered_ns: int) -> None:
@@ -117,13 +119,21 @@ class _Reading:
 
 async def _ask(line: Line, unit: int, meter: str, block: Block, reading: _Reading, tap: Tap | None) -> BusError | None:
     """Ask for one block, twice if need be; None once it is in."""
+    plan = reading.plan
+    wanted = Read(unit, block.table, block.address, block.count)
     error: BusError | None = None
     for _ in range(TRIES):
-        outcome = await put_read(line, Read(unit, block.table, block.address, block.count), reading.plan.profile)
-        reading.exchanges.append(outcome.exchange)
-        if tap is not None:
-            tap(meter, outcome.exchange)
-        error = outcome.error
+        for read in (probe(unit, plan, reading.unanswered), wanted) if reading.unanswered else (wanted,):
+            outcome = await put_read(line, read, plan.profile)
+            reading.exchanges.append(outcome.exchange)
+            if tap is not None:
+                tap(meter, outcome.exchange)
+            error = outcome.error
+            if line.frames_by_silence and isinstance(error, Silent | Garbled):
+                reading.unanswered.add((read.table, read.count))
+                break
+            if read is not wanted:  # answered or refused: whatever the meter still owed has gone by
+                reading.unanswered.clear()
         if error is None:
             answered_ns = outcome.exchange.answered_ns
             assert answered_ns is not None

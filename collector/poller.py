@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from collector.bus import Line, Outcome, Question
-from collector.contact import Contact, Prepared
+from collector.contact import Contact, Prepared, probe
 from collector.decode import BlockDecoder
 from collector.plan import Block, halves, known_words, shape_of
 from collector.plausibility import Plausibility
@@ -208,7 +208,7 @@ class BusMaster:
         if isinstance(error, Silent) or code in UNREACHED:
             if not (work.came or work.reached) or not (work.second_chance or contact.failures):
                 return False
-            if contact.is_mute(block):
+            if code is None and contact.is_mute(block):
                 self._part(turn, contact, work)
             else:
                 self._close_block(turn, work, failed=True)
@@ -259,7 +259,7 @@ class BusMaster:
         A meter answers in the order it was asked. Once it has answered a question unlike all open ones, whatever it
         still owed has gone by.
         """
-        read = contact.probe(work.prepared.plan)
+        read = probe(contact.unit, work.prepared.plan, contact.unanswered)
         outcome = await self._ask(contact, read, keep_quiet=contact.failures < 2)
         work.exchanges.append(outcome.exchange)
         error = outcome.error

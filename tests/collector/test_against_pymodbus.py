@@ -30,7 +30,7 @@ def sdm630(unit: int) -> SimDevice:
     return SimDevice(unit, simdata=[SimData(0, values=words, datatype=DataType.REGISTERS)])
 
 
-async def until(condition: Callable[[], bool], within: float = 8.0) -> None:
+async def until(condition: Callable[[], bool], within: float = 20.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collector.contact import FORGET_NS, PROBE_MOST_S, Contact, Prepared
+from collector.contact import FORGET_NS, PROBE_MOST_S, Contact, Prepared, probe
 from collector.plan import Plan
 from collector.plausibility import Plausibility
 from meterline.clock import NS
@@ -107,21 +107,21 @@ def test_a_refused_point_keeps_its_column_and_is_asked_again_after_an_hour() -> 
 def test_a_probe_is_unlike_every_open_question() -> None:
     one = contact()
     plan = plan_of(one)
-    first = one.probe(plan)
+    first = probe(1, plan, one.unanswered)
     assert (first.address, first.count) == (0x0000, 2), "the page's own probe point: voltage.l1n"
     one.unanswered = {(Table.INPUT, 2)}
-    second = one.probe(plan)
+    second = probe(1, plan, one.unanswered)
     assert (second.table, second.count) not in one.unanswered
     for count in range(1, 60):
         one.unanswered.add((Table.INPUT, count))
-    assert one.probe(plan).count == 60
+    assert probe(1, plan, one.unanswered).count == 60
 
 
 @pytest.mark.parametrize("counts", [range(1, 17)])
 def test_where_all_questions_look_alike_silence_has_to_do(counts: range) -> None:
     one = contact(page([{"at": 0}, {"at": 40}], {"max_words": 16}))
     one.unanswered = {(Table.HOLDING, count) for count in counts}
-    assert one.probe(plan_of(one)).count == 1
+    assert probe(1, plan_of(one), one.unanswered).count == 1
 
 
 def test_a_request_that_is_never_answered_counts_as_refused_after_three_polls() -> None:

@@ -53,6 +53,32 @@ def test_a_lost_answer_is_asked_for_again() -> None:
     assert not read(line).qualities
 
 
+@pytest.mark.parametrize("delay_s", [0.6, 1.1, 1.6, 2.4])
+def test_a_late_answer_is_not_taken_for_the_next(delay_s: float) -> None:
+    """Two requests of one size; the first answer comes late, and so does the answer to its repetition."""
+    word = PROFILE.points[0]
+    page = PROFILE.model_copy(update={"points": (word, PROFILE.points[1].model_copy(update={"at": 0x0200}))})
+    meter = FakeMeter()
+    answered = meter.answer
+
+    def slow_at_first(pdu: bytes) -> bytes:
+        meter.delay_s = delay_s if len(meter.asked) < 2 else 0.03
+        return answered(pdu)
+
+    meter.answer = slow_at_first  # type: ignore[method-assign]
+    site = plant({"kind": "serial", "device": "/dev/null"}, {"profile": PROFILE.profile})
+
+    async def scenario(clock: LoopClock) -> list[Poll]:
+        return await read_meter(site.buses["line"], site.meters["m1"], page, clock, transport=MemoryLine({1: meter}))
+
+    try:
+        (poll,) = run(scenario)
+    except Silent:
+        return
+    assert poll.numbers[0] in (None, 1)
+    assert poll.numbers[1] in (None, (0x0200 << 16) + 0x0201)
+
+
 def test_silence_says_what_to_check() -> None:
     with pytest.raises(Silent, match=r"no answer within 0\.5 s; check power, address, baud, parity and the A/B wires"):
         read(MemoryLine({}))
