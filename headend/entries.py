@@ -101,6 +101,11 @@ class Entry:
         return self.condition is not Condition.OVER
 
     @property
+    def until_ns(self) -> int | None:
+        """When it ended; None while it is not known to be over, whatever end a detector gave it meanwhile. [ns]"""
+        return None if self.lasts else self.end_ns
+
+    @property
     def about(self) -> Kind:
         """The row of its kind: words and what to check first."""
         return KINDS[self.kind]

@@ -16,7 +16,7 @@ from meterline.clock import NS
 from meterline.measurands import ACCOUNT, MEASURANDS, POWER_LIKE
 from meterline.plant import Bus, Plant
 from meterline.profiles import Title
-from meterline.texts import Language, Texts
+from meterline.texts import LANGUAGES, Language, Texts
 
 TEXTS = Texts(
     {
@@ -87,9 +87,12 @@ TEXTS = Texts(
 EVIDENCE: Mapping[str, tuple[str, str]] = {
     "expected_kw": ("expected", "期望值"),
     "expected_at_least_kw": ("expected at least", "期望不低于"),
+    "expected_v": ("expected", "期望值"),
+    "expected_share": ("expected share of the current", "期望电流占比"),
     "threshold_kw": ("threshold", "阈值"),
     "mean_kw": ("seen, mean", "实测平均"),
-    "seen_kw": ("seen", "实测"),
+    "seen_kw": ("seen, mean", "实测平均"),
+    "seen_v": ("seen", "实测"),
     "peak_kw": ("highest seen", "实测最大"),
     "rated_kw": ("rated", "额定"),
     "expected": ("expected", "期望值"),
@@ -105,14 +108,17 @@ EVIDENCE: Mapping[str, tuple[str, str]] = {
     "integrated_kwh": ("by the power", "按功率积分"),
     "odd_kwh": ("odd readings", "异常读数"),
     "set_aside": ("readings set aside", "剔除读数"),
-    "break": ("kind of break", "断点类型"),
     "missed_polls": ("polls without answer", "未应答轮次"),
     "last_seen_ns": ("last answer", "最后应答"),
     "first_silent_ns": ("first meter silent since", "首台无应答时间"),
     "silent_meters": ("silent meters", "无应答电表数"),
     "other_moved_share": ("change of the other channels", "其他通道变化"),
-    "recorded_silent": ("silence recorded by the gateway", "网关已记录无应答"),
+    "recorded_silent": ("the gateway asked in vain", "网关已询问但无应答"),
 }
+PHASES = {"l1": ("L1", "A相"), "l2": ("L2", "B相"), "l3": ("L3", "C相")}
+NOT_SHOWN = ("t_ns", "around", "break")
+"""Evidence for the chart, or said by the heading already."""
+UNITS = {"m3": "m³", "m3/h": "m³/h", "degC": "°C", "1": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,44 +175,75 @@ def endpoint(bus: Bus) -> str:
     return f"{bus.host}:{bus.tcp_port} ({bus.kind})"
 
 
+def unit_words(unit: str) -> str:
+    """A canonical unit as people write it: m³, °C."""
+    return UNITS.get(unit, unit)
+
+
 def unit_of(entry: Entry, plant: Plant, key: str) -> str:
     """Unit of an evidence value by its name's ending; ``_kw`` and ``_kwh`` stand for the carrier's own units."""
     meter = plant.meters.get(entry.subject)
     carrier = plant.carrier_of(meter) if meter else None
     if key.endswith("_kwh"):
-        return MEASURANDS[ACCOUNT[carrier][0]].unit if carrier else "kWh"
+        return unit_words(MEASURANDS[ACCOUNT[carrier][0]].unit) if carrier else "kWh"
     if key.endswith("_kw"):
-        return MEASURANDS[POWER_LIKE[carrier][0]].unit if carrier else "kW"
-    if key.endswith("_v"):
+        return unit_words(MEASURANDS[POWER_LIKE[carrier][0]].unit) if carrier else "kW"
+    if key.endswith("_v") or key.startswith("voltage_"):
         return "V"
     if key.endswith("_a"):
         return "A"
     channel = entry.evidence.get("channel")
     if key in ("expected", "seen") and isinstance(channel, str) and channel in MEASURANDS:
-        return MEASURANDS[channel].unit
+        return unit_words(MEASURANDS[channel].unit)
     return ""
 
 
 def facts(entry: Entry, plant: Plant, language: Language) -> list[Fact]:
-    """The numbers a claim stands on; curves are left to the chart."""
+    """The numbers a claim stands on; of a curve its mean (of amounts their sum), the rest is left to the chart."""
     found = []
+    phase = str(entry.evidence.get("phase", ""))
     for key, value in entry.evidence.items():
-        if isinstance(value, tuple) and key != "odd_kwh":
+        if key in NOT_SHOWN or (phase and key.startswith("seen_l") and not key.startswith(f"seen_{phase}_")):
             continue
-        pair = EVIDENCE.get(key)
-        label = pair[0 if language == "en" else 1] if pair else key.replace("_", " ")
-        if key.endswith("_ns") and isinstance(value, int):
-            found.append(Fact(label, local(value, plant.site.site.zone)))
-        elif isinstance(value, tuple):
-            found.append(
-                Fact(label, ", ".join(number(v) for v in value[:6] if v is not None), unit_of(entry, plant, key))
-            )
-        elif isinstance(value, str):
-            known = MEASURANDS.get(value)
-            found.append(Fact(label, (known.zh if language == "zh" else known.en) if known else value))
-        else:
-            found.append(Fact(label, number(value), unit_of(entry, plant, key)))
+        text = _said(key, value, plant.site.site.zone, language)
+        if text:
+            found.append(Fact(_label(key, language), text, unit_of(entry, plant, key)))
     return found
+
+
+def _label(key: str, language: Language) -> str:
+    place = LANGUAGES.index(language)
+    if key in EVIDENCE:
+        return EVIDENCE[key][place]
+    first, _, rest = key.partition("_")
+    phase = rest.partition("_")[0]
+    if first in ("seen", "voltage") and phase in PHASES:
+        name = EVIDENCE["seen"][place] if first == "seen" else ("voltage", "电压")[place]
+        return f"{name} {PHASES[phase][place]}"
+    return key.replace("_", " ")
+
+
+def _said(key: str, value: Any, zone: ZoneInfo, language: Language) -> str:
+    if isinstance(value, tuple):
+        known = [v for v in value if v is not None]
+        if not known:
+            return ""
+        if key == "odd_kwh":
+            return ", ".join(number(v) for v in known[:6])
+        total = sum(known)
+        return number(float(total if key.endswith("_kwh") else total / len(known)))
+    if key.endswith("_ns") and isinstance(value, int):
+        return local(value, zone)
+    if key == "recorded_silent":
+        return (("no", "否"), ("yes", "是"))[bool(value)][LANGUAGES.index(language)]
+    if isinstance(value, str):
+        if value in PHASES:
+            return PHASES[value][LANGUAGES.index(language)]
+        if value == "all":
+            return ("all", "全部")[LANGUAGES.index(language)]
+        measurand = MEASURANDS.get(value)
+        return value if measurand is None else (measurand.zh if language == "zh" else measurand.en)
+    return number(value)
 
 
 def state_words(entry: Entry, now_ns: int, language: Language) -> str:

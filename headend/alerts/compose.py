@@ -94,7 +94,7 @@ class Composer:
             if wanted and (found := self._curve(entry, language)):
                 cid = f"finding-{entry.id}@meterline"
                 caption = TEXTS("chart", language, name=found[0].name, unit=found[0].unit)
-                png = draw(found[0], start_ns=entry.start_ns, end_ns=entry.end_ns, zone=self._zone, limit=found[1])
+                png = draw(found[0], start_ns=entry.start_ns, end_ns=entry.until_ns, zone=self._zone, limit=found[1])
                 charts.append((cid, png))
             blocks.append(self._block(notice, language, now_ns, cid, caption))
         values = {
@@ -190,9 +190,9 @@ class Composer:
 
     def _when(self, entry: Entry, language: Language, now_ns: int) -> str:
         start = words.local(entry.start_ns, self._zone)
-        if entry.end_ns is not None:
-            end = words.local(entry.end_ns, self._zone)
-            length = words.duration(entry.end_ns - entry.start_ns, language)
+        if entry.until_ns is not None:
+            end = words.local(entry.until_ns, self._zone)
+            length = words.duration(entry.until_ns - entry.start_ns, language)
             return TEXTS("span", language, start=start, end=end, length=length)
         if entry.condition is Condition.UNKNOWN:
             return TEXTS("unknown_since", language, start=start, seen=words.local(entry.last_seen_ns, self._zone))
@@ -241,7 +241,7 @@ class Composer:
         t_ns: Sequence[int] = ()
         value: Sequence[float | None] = ()
         if self._curve_of is not None:
-            end_ns = max(entry.end_ns or entry.last_seen_ns, entry.start_ns)
+            end_ns = max(entry.until_ns or entry.last_seen_ns, entry.start_ns)
             margin = max(BEFORE_NS, end_ns - entry.start_ns)
             t_ns, value = self._curve_of(meter.id, name, Span(entry.start_ns - margin, end_ns + margin // 2))
         if not any(v is not None for v in value):
@@ -256,7 +256,9 @@ class Composer:
                 limit = (words.EVIDENCE[key][0 if language == "en" else 1], float(level))
                 break
         about = words.about(entry, self._plant, language)
-        return Curve(f"{about}: {row.zh if language == 'zh' else row.en}", row.unit, t_ns, value), limit
+        return Curve(
+            f"{about}: {row.zh if language == 'zh' else row.en}", words.unit_words(row.unit), t_ns, value
+        ), limit
 
 
 def _evidence_curve(entry: Entry) -> tuple[Sequence[int], Sequence[float | None]]:

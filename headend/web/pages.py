@@ -49,7 +49,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._jinja.filters |= {"num": words.number, "pct": percent, "spark": spark_path}
+        self._jinja.filters |= {"num": words.number, "pct": percent, "spark": spark_path, "unit": words.unit_words}
         self.router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
         add = self.router.add_api_route
         add("/", self.overview, methods=["GET"])
@@ -128,7 +128,7 @@ class Pages:
             events=self._book.history(number),
             meter=meter,
             members=[self._plant.meters[m] for m in entry.meters if m in self._plant.meters],
-            measurand=power_of(self._plant, meter) if meter else None,
+            measurand_name=power_of(self._plant, meter) if meter else None,
             chart=self._chart_span(entry),
             unit=words.unit_of(entry, self._plant, "energy_kwh"),
             token=self._guard.token(reader),
@@ -235,12 +235,12 @@ class Pages:
 
     @staticmethod
     def _length(entry: Entry, now_ns: int, language: Language) -> str:
-        return words.duration((entry.end_ns or now_ns) - entry.start_ns, language)
+        return words.duration((entry.until_ns or now_ns) - entry.start_ns, language)
 
     def _chart_span(self, entry: Entry) -> Mapping[str, str]:
         """The stretch of the curve that shows a finding with what was before and after."""
         now_ns = self._clock.now_ns()
-        end_ns = entry.end_ns or now_ns
+        end_ns = entry.until_ns or now_ns
         margin = min(max(3600 * NS, (end_ns - entry.start_ns) // 2), 24 * 3600 * NS)
         span_end = min(end_ns + margin, max(now_ns, end_ns))
         return {"start": self._views.iso(entry.start_ns - margin), "end": self._views.iso(span_end)}

@@ -152,7 +152,7 @@ TEXTS = Texts(
         "led.evidence": ("evidence of the newest reading", "最新读数的证据"),
         "led.batch": ("batch {seq} of epoch {epoch}", "批次 {seq}，纪元 {epoch}"),
         # findings
-        "findings.open": ("Open", "未关闭"),
+        "findings.open": ("Needs someone", "待处理"),
         "findings.history": ("History", "历史"),
         "findings.none": ("Nothing is wrong, as far as the data say.", "根据现有数据，无异常。"),
         "findings.none_ever": ("No finding has been recorded yet.", "尚无异常记录。"),

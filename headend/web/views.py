@@ -306,9 +306,9 @@ class Views:
         curve = self.queries.curve(meter, measurand, Span(start_ns, now_ns), most=10 * SPARK_POINTS)
         step = (now_ns - start_ns) // SPARK_POINTS
         sums, counts = [0.0] * SPARK_POINTS, [0] * SPARK_POINTS
-        for t, value in zip(curve.t_ns.tolist(), curve.value.tolist(), strict=True):
+        for t, value, quality in zip(curve.t_ns.tolist(), curve.value.tolist(), curve.quality.tolist(), strict=True):
             at = min((t - start_ns) // step, SPARK_POINTS - 1)
-            if at >= 0 and not math.isnan(value):
+            if at >= 0 and not math.isnan(value) and not quality & Quality.SUSPECT:
                 sums[at] += value
                 counts[at] += 1
         return tuple(s / n if n else None for s, n in zip(sums, counts, strict=True))
@@ -320,7 +320,7 @@ class Views:
         touching = [
             entry
             for entry in self.book.entries(now_ns=span.end_ns, meter=meter, most=200)
-            if entry.start_ns < span.end_ns and (entry.end_ns or span.end_ns) > span.start_ns
+            if entry.start_ns < span.end_ns and (entry.until_ns or span.end_ns) > span.start_ns
         ]
         row = MEASURANDS[measurand]
         return CurveData(
@@ -346,7 +346,7 @@ class Views:
             title=Name(words.heading(entry, "en"), words.heading(entry, "zh")),
             severity=entry.severity.value,
             start=self.iso(max(entry.start_ns, span.start_ns)),
-            end=self.iso(min(entry.end_ns or span.end_ns, span.end_ns)),
+            end=self.iso(min(entry.until_ns or span.end_ns, span.end_ns)),
         )
 
     def intervals(self, meter: str, resolution: Resolution, span: Span, measurand: str | None) -> list[IntervalData]:
@@ -381,7 +381,7 @@ class Views:
             state=entry.state(now_ns).value,
             condition=entry.condition.value,
             start=self.iso(entry.start_ns),
-            end=None if entry.end_ns is None else self.iso(entry.end_ns),
+            end=None if entry.until_ns is None else self.iso(entry.until_ns),
             last_seen=self.iso(entry.last_seen_ns),
             times=entry.times,
             confidence=entry.confidence,

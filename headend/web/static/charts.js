@@ -3,6 +3,7 @@
 (() => {
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const UNITS = { 1: "", m3: "m³", "m3/h": "m³/h", degC: "°C" };
   const HOURS = { "15min": 24, hour: 72, day: 24 * 31 };
   const TICKS = [
     { dtickrange: [null, 60000], value: "%H:%M:%S\n%m-%d" },
@@ -39,7 +40,7 @@
 
   function curve(chart, data, words, language) {
     const parts = stretches(data.value);
-    const unit = data.unit === "1" ? "" : data.unit;
+    const unit = UNITS[data.unit] ?? data.unit;
     const traces = [];
     if (data.step_s > 0) {
       const x = [], y = [];
