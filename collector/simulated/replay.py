@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
+import math
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ from meterline.errors import ConfigError, Problem
 from meterline.measurands import Carrier
 from meterline.plant import Plant
 
+_MWS_PER_KWH = MILLIONTHS * 3600
 MOST_PROBLEMS = 20
 """After so many wrong rows the rest is not read."""
 _TIME_FORMATS = ("%d/%m/%Y %H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S")
@@ -123,12 +125,13 @@ class RecordedLoad:
 
 def _rates(amounts: Sequence[Fraction], lengths_s: Sequence[int], share: Fraction) -> list[int]:
     """Mean power of each interval in mW; what rounding takes from one interval, the next one gets back."""
+    fine = math.lcm(*(amount.denominator for amount in amounts)) * share.denominator
     rates = []
-    owed = Fraction(0)  # mW s
+    owed = 0  # mW s, in parts of 1/fine: whole numbers, as a year of fractions would take seconds
     for amount, length in zip(amounts, lengths_s, strict=True):
-        owed += amount * share * MILLIONTHS * 3600
-        rate = round(owed / length)
-        owed -= rate * length
+        owed += amount.numerator * share.numerator * (fine // (amount.denominator * share.denominator)) * _MWS_PER_KWH
+        rate = (2 * owed + fine * length) // (2 * fine * length)
+        owed -= rate * fine * length
         rates.append(rate)
     return rates
 
