@@ -33,7 +33,7 @@ DEMO_FACTOR = 400.0
 REPLAY_FACTOR = 1440.0
 """The same when a recording is replayed: a day a minute, so that days can be compared with it."""
 REPLAY_LEAD_S = 18.0
-"""Real time by which a replay's clock begins before the recording does: by then all are up, on a busy machine too. [s]"""
+"""Real time by which a replay's clock begins before the recording: by then all are up, on a busy machine too. [s]"""
 DEMO_BEGINS = dt.time(13, 30)
 """Time of day at the first start of a demo."""
 

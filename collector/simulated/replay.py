@@ -18,6 +18,7 @@ import csv
 import datetime as dt
 import gzip
 import math
+import re
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ from meterline.plant import Plant
 _MWS_PER_KWH = MILLIONTHS * 3600
 MOST_PROBLEMS = 20
 """After so many wrong rows the rest is not read."""
-_TIME_FORMATS = ("%d/%m/%Y %H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S")
+_NAIVE = re.compile(r"([0-9]+)([/-])([0-9]+)\2([0-9]+)[ T]([0-9]+):([0-9]+)(?::([0-9]+))?")
 _STEEL = ("date", "usage_kwh", "lagging_current_reactive_power_kvarh", "leading_current_reactive_power_kvarh")
 
 
@@ -296,13 +297,14 @@ class _Table:
 
 
 def _parse_time(text: str) -> dt.datetime:
-    for pattern in _TIME_FORMATS:
-        try:
-            return dt.datetime.strptime(text, pattern)  # noqa: DTZ007 (the caller gives it its zone)
-        except ValueError:
-            continue
+    """``18/05/2026 08:15``, ``2026-05-18 08:15`` and their like; with a zone: ISO 8601."""
+    found = _NAIVE.fullmatch(text)
     try:
-        return dt.datetime.fromisoformat(text)
+        if found is None:
+            return dt.datetime.fromisoformat(text)
+        first, month, last, hour, minute = (int(found[n]) for n in (1, 3, 4, 5, 6))
+        year, day = (first, last) if len(found[1]) == 4 else (last, first)
+        return dt.datetime(year, month, day, hour, minute, int(found[7] or 0))  # noqa: DTZ001 (the caller knows the zone)
     except ValueError:
         raise ValueError(f"time {text!r} cannot be read; write it as 2026-05-18 08:15") from None
 
