@@ -18,7 +18,8 @@ from headend.findings import NoSuchFinding
 from headend.metered import power_of
 from headend.stores.api import Span
 from headend.web.guard import FormGuard
-from headend.web.views import CurveData, FindingLine, IntervalData, MeterLine, Name, Overview, Value, Views, name_of
+from headend.web.shown import CurveData, FindingLine, IntervalData, MeterLine, Name, Overview, Value
+from headend.web.views import Views, name_of
 from meterline.clock import NS, Clock
 from meterline.measurands import MEASURANDS
 

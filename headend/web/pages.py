@@ -21,8 +21,9 @@ from headend.findings import NoSuchFinding
 from headend.metered import power_of
 from headend.web.guard import FormGuard
 from headend.web.marks import age_words, percent, spark_path
+from headend.web.shown import Name
 from headend.web.texts import TEXTS
-from headend.web.views import LASTING, Name, Views
+from headend.web.views import LASTING, Views
 from meterline.clock import NS, Clock
 from meterline.measurands import MEASURANDS
 from meterline.plant import Meter
