@@ -73,6 +73,7 @@ class Link:
         )  # fmt: skip
         self._client.connect_timeout = ANSWER_S / 2
         self._client.on_connect = self._on_connect
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         if broker.login is not None:
@@ -114,8 +115,16 @@ class Link:
     ) -> None:
         if reason.is_failure:
             self._refusal = f"refuses the connection: {reason}"
+            self._answered.set()
         else:
             client.subscribe([(ALL_BATCHES, SubscribeOptions(qos=1)), (ALL_HEALTH, SubscribeOptions(qos=1))])
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _user: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            self._refusal = f"refuses the subscription: {refused[0]}"
         self._answered.set()
 
     def _on_disconnect(
