@@ -235,7 +235,7 @@ def test_killed_between_commit_and_acknowledgement(
         [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), str(mosquitto.port), key], cwd=ROOT
     )
     batches = some(twin, 4)
-    wait_until(lambda: "headend" in mosquitto.log(), what="the head-end at the broker")
+    wait_until(lambda: "SUBACK to headend" in mosquitto.log(), within=20, what="the head-end at the broker")
     edge.publish(*batches)
     assert child.wait(20) == -signal.SIGKILL
     kept = EmbeddedReader(folder)
