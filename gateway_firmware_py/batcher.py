@@ -24,6 +24,7 @@ WAITING_MOST = 400_000
 SAVE_ACKS = 10
 SAVE_S = 30.0
 """State is saved when both so many acknowledgements and so much time have come together, or after ten times that."""
+CHECK_S = 5.0
 PRUNE_S = 60.0
 
 
@@ -58,7 +59,7 @@ class Batcher:
         self._readings = 0
         self._open = state.silences()
         self._errands: list[Callable[[], None]] = []
-        self._saved_s = self._pruned_s = clock.monotonic_s()
+        self._saved_s = self._pruned_s = self._checked_s = clock.monotonic_s()
         self.commits = 0
         self.slowest_commit_s = 0.0
         self.progress_s = clock.monotonic_s()
@@ -159,6 +160,9 @@ class Batcher:
         waited_s = now_s - self._saved_s
         if (waited_s >= SAVE_S and self._state.unsaved_acks >= SAVE_ACKS) or waited_s >= 10 * SAVE_S:
             self.save()
+        if now_s - self._checked_s >= CHECK_S:
+            self._checked_s = now_s
+            self._keeper.check_disk()
         if now_s - self._pruned_s >= PRUNE_S:
             self._pruned_s = now_s
             try:

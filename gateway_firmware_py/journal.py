@@ -2,7 +2,7 @@
 
 ::
 
-    journal/<epoch>/epoch.json                      when it began, and as which of this gateway's epochs
+    journal/<epoch>/epoch.json                      as which of this gateway's epochs it began, and with which number
     journal/<epoch>/2026-11-23-001-keep.seg         batches worth half a year: quarter-hour values, events, gaps
     journal/<epoch>/2026-11-23-001-fast.seg         the other samples; quota takes these first
     journal/<epoch>/2026-11-23-001-fast.seg.index   written when the segment is closed; remade if absent
@@ -20,62 +20,23 @@ from __future__ import annotations
 
 import secrets
 import threading
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
 from gateway_firmware_py import segments
 from gateway_firmware_py.files import Appender, Files
+from gateway_firmware_py.segments import Segment
 from meterline.errors import JournalError
 from meterline.ranges import RangeSet
 from meterline.wire import GENESIS, MAX_MESSAGE, Sealed
 
 SEGMENT_BYTES = 16 << 20
 """A segment is closed beyond this, so that dropping one frees a known amount. [bytes]"""
-_MARK_EVERY = 64 << 10
-_CHUNK = _MARK_EVERY + MAX_MESSAGE + (64 << 10)
+_CHUNK = segments.MARK_EVERY + MAX_MESSAGE + (64 << 10)
 """From a mark on, this much surely holds the record looked for. [bytes]"""
 _CLASSES = ("keep", "fast")
-
-
-@dataclass(slots=True)
-class Segment:
-    """One file of the journal, and what is known of it without reading it.
-
-    Attributes
-    ----------
-    day
-        UTC day its batches were formed, ``YYYY-MM-DD``.
-    keep
-        True: of the class kept for half a year; false: fast samples.
-    marks
-        ``(seq, offset)`` of a record every 64 kB or so, ascending.
-    """
-
-    path: Path
-    epoch: str
-    day: str
-    keep: bool
-    size: int = 0
-    seqs: RangeSet = field(default_factory=RangeSet)
-    marks: list[tuple[int, int]] = field(default_factory=list)
-    records: int = 0
-    closed: bool = False
-
-    def note(self, seq: int, offset: int) -> None:
-        """Remember that `seq` stands at `offset`."""
-        if not self.marks or offset - self.marks[-1][1] >= _MARK_EVERY:
-            self.marks.append((seq, offset))
-        self.records += 1
-        self.seqs.add(seq)
-
-    def before(self, seq: int) -> int:
-        """An offset at or before the record of `seq`."""
-        i = bisect_right(self.marks, (seq, 1 << 62)) - 1
-        return self.marks[i][1] if i >= 0 else 0
 
 
 class Journal:
@@ -101,6 +62,7 @@ class Journal:
         self._lock = threading.RLock()
         self._segments: dict[str, list[Segment]] = {}
         self._numbers: dict[str, int] = {}
+        self._cards: dict[str, tuple[int, bytes]] = {}
         self._active: dict[bool, tuple[Segment, Appender]] = {}  # by class: keep or not
         self._chunk: tuple[Path, bytes, dict[int, segments.Record]] | None = None
         self._last_hit: Segment | None = None
@@ -190,31 +152,45 @@ class Journal:
 
     # --- growing ---------------------------------------------------------------------------------------------------
 
-    def begin_epoch(self, epoch: str | None = None, *, next_seq: int = 1, head: bytes = GENESIS) -> str:
+    def begin_epoch(
+        self,
+        epoch: str | None = None,
+        *,
+        next_seq: int = 1,
+        head: bytes = GENESIS,
+        batches: Sequence[Sealed] = (),
+        day: str = "",
+    ) -> str:
         """Start another epoch; what older ones hold stays readable.
 
         Parameters
         ----------
         epoch, next_seq, head
-            Given when batches already numbered in memory move in (the disk is back).
+            Given when the epoch has begun in memory already (the disk is back): the number and link to go on with.
+        batches
+            Those of them still to be kept.
 
         Raises
         ------
-        OSError
-            The disk does not take it; nothing has changed.
+        OSError, JournalError
+            The disk does not take it. The epoch does not grow here, now or after a restart.
         """
         epoch = epoch or new_epoch()
-        with self._lock:
-            number = max(self._numbers.values(), default=0) + 1
         folder = self.folder / epoch
         self._files.make_folder(folder)
-        self._files.write_whole(folder / "epoch.json", orjson.dumps({"epoch": epoch, "number": number}))
         self.close()
         with self._lock:
-            self._numbers[epoch] = number
+            number = max(self._numbers.values(), default=0) + 1
             self._segments.setdefault(epoch, [])
             self.epoch, self.next_seq, self.head = epoch, next_seq, head
             self.tail_damaged = False
+        if batches:
+            self.commit(batches, keep=True, day=day)
+        # Last of all: without its card no start will take this for the growing epoch and count on from a wrong number.
+        card = {"epoch": epoch, "number": number, "next_seq": next_seq, "prev": head.hex()}
+        self._files.write_whole(folder / "epoch.json", orjson.dumps(card))
+        with self._lock:
+            self._numbers[epoch] = number
         return epoch
 
     def commit(self, batches: Sequence[Sealed], *, keep: bool, day: str) -> None:
@@ -264,6 +240,10 @@ class Journal:
         if self._files.exists(_index_path(segment.path)):
             self._files.unlink(_index_path(segment.path))
 
+    def still_there(self) -> bool:
+        """Whether the files being written still have their names; bytes written to a removed file go nowhere."""
+        return all(self._files.exists(segment.path) for segment, _ in self._active.values())
+
     def close(self) -> None:
         """Let go of the files being written; they are found again at the next start."""
         for _, file in self._active.values():
@@ -302,14 +282,8 @@ class Journal:
 
     def _write_index(self, segment: Segment) -> None:
         segment.closed = True
-        index = {
-            "size": segment.size,
-            "records": segment.records,
-            "ranges": segment.seqs.ranges,
-            "marks": segment.marks,
-        }
         try:
-            self._files.write_whole(_index_path(segment.path), orjson.dumps(index))
+            self._files.write_whole(_index_path(segment.path), orjson.dumps(segment.index()))
         except OSError as error:  # only a shortcut for the next start, which scans the segment without it
             self.damage.append(f"index of {segment.path.name} not written: {error.strerror}")
 
@@ -380,14 +354,15 @@ class Journal:
         for name in self._files.list_folder(self.folder):
             if _is_epoch(name):
                 self._open_epoch(name)
-        if not self._numbers:
+        if not any(self._numbers.values()):
             self.begin_epoch()
             return
         self.epoch = self.epochs[-1]
+        self.next_seq, self.head = self._cards[self.epoch]
         self.unnamed = int(self.epoch in self._ends_in_damage)
         self.tail_damaged = self.unnamed > 0
         newest = [s for s in self._segments[self.epoch] if s.seqs]
-        if newest:
+        if newest and max(s.seqs.last for s in newest) >= self.next_seq:
             end = max(newest, key=lambda s: s.seqs.last)
             self.next_seq = end.seqs.last + 1
             head = self._digest(end, end.seqs.last)
@@ -398,7 +373,7 @@ class Journal:
 
     def _open_epoch(self, epoch: str) -> None:
         folder = self.folder / epoch
-        self._numbers[epoch] = self._epoch_number(folder)
+        self._read_card(epoch, folder)
         self._segments[epoch] = []
         for name in self._files.list_folder(folder):
             if not name.endswith(".seg"):
@@ -409,27 +384,23 @@ class Journal:
             if not self._read_index(segment):
                 self._salvage(segment)
 
-    def _epoch_number(self, folder: Path) -> int:
+    def _read_card(self, epoch: str, folder: Path) -> None:
+        self._numbers[epoch] = 0  # without its card it is never the growing one
         try:
-            return int(orjson.loads(self._files.read(folder / "epoch.json"))["number"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0  # without its card it cannot be the growing one
+            card = orjson.loads(self._files.read(folder / "epoch.json"))
+            self._cards[epoch] = (int(card["next_seq"]), bytes.fromhex(card["prev"]))
+            self._numbers[epoch] = int(card["number"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.damage.append(f"{epoch}/epoch.json cannot be read ({type(error).__name__})")
 
     def _read_index(self, segment: Segment) -> bool:
         path = _index_path(segment.path)
         if not self._files.exists(path):
             return False
         try:
-            index = orjson.loads(self._files.read(path))
-            if index["size"] != segment.size:
-                return False
-            segment.seqs = RangeSet((int(a), int(b)) for a, b in index["ranges"])
-            segment.marks = [(int(seq), int(offset)) for seq, offset in index["marks"]]
-            segment.records = int(index["records"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return segment.take_index(orjson.loads(self._files.read(path)))
+        except (OSError, ValueError):
             return False
-        segment.closed = True
-        return True
 
     def _salvage(self, segment: Segment) -> None:
         """Index a segment that was not closed properly; cut off what a power cut left, keep the rest of the damage."""

@@ -29,6 +29,8 @@ MEMORY_BYTES = 8 << 20
 """What may wait in memory while the disk does not work: at 4 B a reading about two million readings. [bytes]"""
 PACKED_BYTES = 16 << 10
 """A batch that packs to more is split. [bytes]"""
+RECENT = 256
+"""So many batches just kept are read from memory."""
 RECOVER_S = 5.0
 """Between attempts to get the disk back. [s]"""
 _QUARTER_NS = 900 * NS
@@ -56,6 +58,8 @@ class Keeper:
     ----------
     open_journal
         Opens the journal; called at the start and again whenever the disk is tried anew.
+    room
+        Gives up what is not needed when the disk does not take more.
     kept
         Told of batches that may be sent, in order.
     """
@@ -70,20 +74,23 @@ class Keeper:
         open_journal: Callable[[], Journal],
         state: State,
         frames: FrameRing | None = None,
+        room: Callable[[Journal], object] = lambda journal: None,
         kept: Callable[[Sequence[Sealed]], None] = lambda batches: None,
     ) -> None:
         self._gateway, self._key, self._clock, self._software = gateway, key, clock, software
-        self._open_journal, self._state, self._frames, self._kept = open_journal, state, frames, kept
+        self._open_journal, self._state, self._frames = open_journal, state, frames
+        self._room, self._kept = room, kept
         self._lock = threading.RLock()
         self._shapes = ShapeCache()
-        self._recent: deque[Sealed] = deque(maxlen=256)
+        self._recent: dict[tuple[str, int], bytes] = {}
         self._memory: deque[Sealed] = deque()
         self._memory_bytes = 0
         self._retry_s = 0.0
         self._started_at = 1
         self.trouble = ""
-        """Why the disk is not in use, or empty."""
+        """Why the disk is not in use, or empty; while it says something, batches live in memory."""
         self.journal: Journal | None = None
+        """Still read from while nothing can be written; None until it could be opened once."""
         self.epoch, self.next_seq, self.head = new_epoch(), 1, GENESIS
         try:
             self._start()
@@ -104,22 +111,31 @@ class Keeper:
         if not drafts:
             return []
         now_ns = self._clock.now_ns()
-        batches = self._on_disk(drafts, now_ns) if self.journal is not None else []
+        batches = self._on_disk(drafts, now_ns) if not self.trouble else []
         if not batches:
             batches = self._in_memory(drafts, now_ns)
+        if not batches:
+            return []
         with self._lock:
             self.next_seq, self.head = batches[-1].seq + 1, batches[-1].digest
-            self._recent.extend(batches)
+            self._recent |= {(batch.epoch, batch.seq): batch.message for batch in batches}
+            for key in list(self._recent)[: max(0, len(self._recent) - RECENT)]:
+                del self._recent[key]
         self._state.note_used(self.epoch, self.next_seq)
         if losses:
             self._state.declare(losses, self.epoch, batches[0].seq)
         self._kept(batches)
         return batches
 
-    def renumber(self, why: str) -> None:
+    def renumber(self, why: str) -> tuple[str, int, int]:
         """The head-end holds numbers of this epoch that this journal never used: an old disk image was put back.
 
         What was numbered since this start collides with what is stored, so it is numbered anew in a fresh epoch.
+
+        Returns
+        -------
+        (str, int, int)
+            Epoch and closed range of the numbers that are void: they must not be sent any more.
         """
         old, first = self.epoch, self._started_at
         drafts = []
@@ -129,43 +145,51 @@ class Keeper:
                 batch = unseal(message)
                 drafts.append(Draft(batch.polls, batch.missing, batch.lost))
         self._state.count(f"epochs:{why}")
-        if self.next_seq > first:
-            self._state.acknowledge(old, [(first, self.next_seq - 1)])
-        if self.journal is not None:
+        last = self.next_seq - 1
+        if last >= first:
+            self._state.acknowledge(old, [(first, last)])
+        if self.journal is not None and not self.trouble:
             try:
                 self._take_over(self.journal.begin_epoch(), 1, GENESIS)
-            except OSError as error:
+            except (OSError, JournalError) as error:
                 self._to_memory(error)
         else:
-            self._take_over(new_epoch(), 1, GENESIS)
-        if drafts:
-            self.keep(drafts)
+            self._to_memory(JournalError(self.trouble))
+        self.keep(drafts)
+        return old, first, last
 
     def recover(self) -> bool:
         """Try to get the disk back, at most every few seconds; returns whether it works."""
-        if self.journal is not None:
+        if not self.trouble:
             return True
         if self._clock.monotonic_s() < self._retry_s:
             return False
         self._retry_s = self._clock.monotonic_s() + RECOVER_S
         try:
+            self._make_room()
             journal = self._open_journal()
             self._check_past(journal, grows=False)
-            with self._lock:
-                waiting = list(self._memory)
-                first, head = (waiting[0].seq, GENESIS) if waiting else (self.next_seq, self.head)
-            journal.begin_epoch(self.epoch, next_seq=first, head=head)
-            if waiting:
-                journal.commit(waiting, keep=True, day=_day(self._clock.now_ns()))
+            journal.begin_epoch(
+                self.epoch,
+                next_seq=self.next_seq,
+                head=self.head,
+                batches=list(self._memory),
+                day=_day(self._clock.now_ns()),
+            )
         except (OSError, JournalError) as error:
             self.trouble = _words(error)
             return False
         with self._lock:
             self.journal = journal
+            self.trouble = ""
             self._memory.clear()
             self._memory_bytes = 0
-        self.trouble = ""
         return True
+
+    def check_disk(self) -> None:
+        """Notice a journal whose files were removed or whose disk was taken away under it."""
+        if self.journal is not None and not self.trouble and not self.journal.still_there():
+            self._to_memory(JournalError("the journal's files are gone"))
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -178,19 +202,20 @@ class Keeper:
             The disk cannot be read now.
         """
         with self._lock:
-            for batch in reversed(self._recent):
-                if batch.seq == seq and batch.epoch == epoch:
-                    return batch.message
-            if self.journal is None and epoch == self.epoch:
+            if (recent := self._recent.get((epoch, seq))) is not None:
+                return recent
+            if self.trouble and epoch == self.epoch:
                 return next((b.message for b in self._memory if b.seq == seq), None)
             journal = self.journal
-        return journal.read(epoch, seq) if journal is not None else None
+        if journal is None:
+            raise OSError(self.trouble)
+        return journal.read(epoch, seq)
 
     def held(self, epoch: str) -> RangeSet:
         """The numbers of an epoch that `read` can give."""
         with self._lock:
             numbers = self.journal.held(epoch) if self.journal is not None else RangeSet()
-            if self.journal is None and epoch == self.epoch:
+            if self.trouble and epoch == self.epoch:
                 for batch in self._memory:
                     numbers.add(batch.seq)
             return numbers
@@ -199,8 +224,8 @@ class Keeper:
     def epochs(self) -> tuple[str, ...]:
         """Known epochs, oldest first."""
         with self._lock:
-            known = self.journal.epochs if self.journal is not None else ()
-            return known if self.epoch in known else (*known, self.epoch)
+            on_disk = self.journal.epochs if self.journal is not None else ()
+            return tuple(dict.fromkeys((*self._state.epochs, *on_disk, self.epoch)))
 
     @property
     def waiting_in_memory(self) -> int:
@@ -235,6 +260,10 @@ class Keeper:
         for name in journal.epochs:
             for first, end in journal.holes(name, self._state.accounted(name)):
                 self._state.lose(LostRange(name, first, end, reason))
+        for name in self._state.epochs:  # an epoch that lived in memory only, or whose folder is gone
+            if name not in journal.epochs and (grows or name != self.epoch):
+                for first, end in self._state.accounted(name).gaps(1, self._state.used(name) - 1):
+                    self._state.lose(LostRange(name, first, end, "missing"))
 
     def _on_disk(self, drafts: Sequence[Draft], now_ns: int) -> list[Sealed]:
         """Nothing is returned when the disk does not take them."""
@@ -247,6 +276,7 @@ class Keeper:
                 self.journal.commit(batches, keep=keep, day=day)
             except JournalError:
                 # Once more, in a new file: one bad spot of the medium is not a dead disk.
+                self._make_room()
                 self.journal.commit(batches, keep=keep, day=day)
         except JournalError as error:
             if self.journal.end_in_doubt:
@@ -265,12 +295,14 @@ class Keeper:
             for batch in batches:
                 self._memory.append(batch)
                 self._memory_bytes += len(batch.message)
-            acked = self._state.acked(self.epoch)
+            acked, lost = self._state.acked(self.epoch), RangeSet()
             while self._memory_bytes > MEMORY_BYTES or (self._memory and self._memory[0].seq in acked):
                 oldest = self._memory.popleft()
                 self._memory_bytes -= len(oldest.message)
                 if oldest.seq not in acked:
-                    self._state.lose(LostRange(self.epoch, oldest.seq, oldest.seq, "disk-trouble"))
+                    lost.add(oldest.seq)
+            for first, last in lost:
+                self._state.lose(LostRange(self.epoch, first, last, "disk-trouble"))
         return batches
 
     def _to_memory(self, error: Exception) -> None:
@@ -279,10 +311,13 @@ class Keeper:
         if self.journal is not None:
             self.journal.close()
         with self._lock:
-            self.journal = None
             self._memory.clear()
             self._memory_bytes = 0
-        self._take_over(new_epoch(), 1, GENESIS)
+            self._take_over(new_epoch(), 1, GENESIS)
+
+    def _make_room(self) -> None:
+        if self.journal is not None:
+            self._room(self.journal)
 
     def _seal_all(self, drafts: Iterable[Draft], now_ns: int) -> list[tuple[Draft, Sealed]]:
         pairs: list[tuple[Draft, Sealed]] = []

@@ -19,7 +19,7 @@ from gateway_firmware_py.journal import Journal
 from gateway_firmware_py.keeper import Keeper
 from gateway_firmware_py.keys import device_key, public_text
 from gateway_firmware_py.outbox import Outbox
-from gateway_firmware_py.retention import prune
+from gateway_firmware_py.retention import hold_reserve, make_room, prune
 from gateway_firmware_py.state import State
 from gateway_firmware_py.supervise import Supervisor, tell_service_manager
 from gateway_firmware_py.timekeeping import Timekeeper
@@ -108,6 +108,7 @@ class Gateway:
             open_journal=self._open_journal,
             state=self.state,
             frames=self.frames,
+            room=lambda journal: make_room(journal, self.frames, self.state, self._files),
             kept=self._kept,
         )
         self.desk = HealthDesk(self._basics, self.book, self.troubles)
@@ -181,13 +182,13 @@ class Gateway:
 
     def _renumber(self) -> None:
         self.troubles.set("epoch", "the head-end holds numbers this journal never used; numbering anew")
-        self.keeper.renumber("conflict")
-        self.outbox.attach(self.keeper)
+        self.outbox.discard(*self.keeper.renumber("conflict"))
         self.troubles.set("epoch", "")
         self._conflict_pending = False
 
     def _prune(self) -> None:
         if self.keeper.journal is not None:
+            hold_reserve(self.keeper.journal, self._files)
             prune(self.keeper.journal, self.frames, self.state, self._settings.file.journal, self._clock.now_ns())
 
     async def _look_at_clock(self) -> None:
@@ -232,6 +233,8 @@ class Gateway:
             "connections": float(self.uplink.connections),
             "commits": float(self.batcher.commits),
             "slowest_commit_s": self.batcher.slowest_commit_s,
+            "disk_free_bytes": float(self._files.free_space(self._settings.data)),
+            "quota_bytes": self._settings.file.journal.quota_mb * 1e6,
             "clock_state": float(self.timekeeper.state),
             "clock_steps": float(self.timekeeper.steps),
             "restarts": float(self.supervisor.restarts),

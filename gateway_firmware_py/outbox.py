@@ -109,6 +109,14 @@ class Outbox:
         with self._lock:
             self.window.confirmed(key)
 
+    def discard(self, epoch: str, first: int, last: int) -> None:
+        """These numbers are void; whatever waits or is under way of them is forgotten."""
+        with self._lock:
+            self._lanes.remove(epoch, [(first, last)])
+            for key in self.window.batches():
+                if key[0] == epoch and first <= key[1] <= last:
+                    self.window.forget(key)
+
     def give_back(self, key: Key, now_s: float, *, slower: bool = False) -> None:
         """It was not taken; it waits for another turn."""
         with self._lock:

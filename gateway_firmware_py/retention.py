@@ -14,14 +14,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
+from gateway_firmware_py.files import Files
 from gateway_firmware_py.frames import FrameRing
-from gateway_firmware_py.journal import Journal, Segment
+from gateway_firmware_py.journal import Journal
+from gateway_firmware_py.segments import Segment
 from gateway_firmware_py.state import State
 from meterline.clock import NS
 from meterline.ranges import RangeSet
 from meterline.settings import JournalSettings
 from meterline.wire import LostRange
 
+RESERVE, RESERVE_BYTES = "reserve", 1 << 20
 FAST_DAYS = 14
 """Acknowledged fast samples are kept so long where the quota allows. [days]"""
 
@@ -55,10 +58,35 @@ def prune(journal: Journal, frames: FrameRing | None, state: State, rules: Journ
     return gone
 
 
-def make_room(journal: Journal, frames: FrameRing | None, state: State) -> bool:
-    """The disk is full by somebody else's doing: give up the oldest file that is not needed. False if there is none."""
+def make_room(journal: Journal, frames: FrameRing | None, state: State, files: Files) -> bool:
+    """The disk is full by somebody else's doing: give up the oldest file that is not needed, at last the reserve.
+
+    Returns
+    -------
+    bool
+        False if there was nothing to give up.
+    """
     accounted = {epoch: state.accounted(epoch) for epoch in journal.epochs}
-    return _drop_frames(frames) or _drop_stored(journal, accounted)
+    if _drop_frames(frames) or _drop_stored(journal, accounted):
+        return True
+    reserve = journal.folder / RESERVE
+    if not files.exists(reserve):
+        return False
+    files.unlink(reserve)
+    return True
+
+
+def hold_reserve(journal: Journal, files: Files) -> None:
+    """Keep some space aside while there is plenty, for the minutes in which a full disk is noticed and repaired.
+
+    Raises
+    ------
+    OSError
+        The disk does not take it.
+    """
+    reserve = journal.folder / RESERVE
+    if not files.exists(reserve) and files.free_space(journal.folder) > 16 * RESERVE_BYTES:
+        files.write_whole(reserve, bytes(RESERVE_BYTES))
 
 
 def _older(day: str, today: dt.date, days: int) -> bool:

@@ -12,13 +12,20 @@ apart from a record whose length was damaged.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from zlib import crc32
+
+from meterline.ranges import RangeSet
 
 MAGIC = b"MLJ1"
 _HEAD = struct.Struct(">4sIQ32sI")
 _CHECK = struct.Struct(">I")
 HEADER = _HEAD.size + _CHECK.size
+MARK_EVERY = 64 << 10
+"""How far apart the remembered places in a segment are. [bytes]"""
 MAX_PAYLOAD = 1 << 20
 """A longer length is damage, not a batch. [bytes]"""
 
@@ -55,6 +62,60 @@ class Scan:
     damaged: list[tuple[int, int]] = field(default_factory=list)
     good_end: int = 0
     torn: bool = False
+
+
+@dataclass(slots=True)
+class Segment:
+    """One file of the journal, and what is known of it without reading it.
+
+    Attributes
+    ----------
+    day
+        UTC day its batches were formed, ``YYYY-MM-DD``.
+    keep
+        True: of the class kept for half a year; false: fast samples.
+    marks
+        ``(seq, offset)`` of a record every 64 kB or so, ascending.
+    """
+
+    path: Path
+    epoch: str
+    day: str
+    keep: bool
+    size: int = 0
+    seqs: RangeSet = field(default_factory=RangeSet)
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    records: int = 0
+    closed: bool = False
+
+    def note(self, seq: int, offset: int) -> None:
+        """Remember that `seq` stands at `offset`."""
+        if not self.marks or offset - self.marks[-1][1] >= MARK_EVERY:
+            self.marks.append((seq, offset))
+        self.records += 1
+        self.seqs.add(seq)
+
+    def before(self, seq: int) -> int:
+        """An offset at or before the record of `seq`."""
+        i = bisect_right(self.marks, (seq, 1 << 62)) - 1
+        return self.marks[i][1] if i >= 0 else 0
+
+    def index(self) -> dict[str, object]:
+        """What is known of a closed segment, for its index file."""
+        return {"size": self.size, "records": self.records, "ranges": self.seqs.ranges, "marks": self.marks}
+
+    def take_index(self, index: Any) -> bool:
+        """Believe an index file if it is one and belongs to this size; the records prove themselves when read."""
+        try:
+            if index["size"] != self.size:
+                return False
+            seqs = RangeSet((int(first), int(last)) for first, last in index["ranges"])
+            marks = [(int(seq), int(offset)) for seq, offset in index["marks"]]
+            records = int(index["records"])
+        except (ValueError, KeyError, TypeError):
+            return False
+        self.seqs, self.marks, self.records, self.closed = seqs, marks, records, True
+        return True
 
 
 def pack(seq: int, digest: bytes, payload: bytes) -> bytes:

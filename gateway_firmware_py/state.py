@@ -102,6 +102,12 @@ class State:
             acked = self._acked.get(epoch)
             return max(self._used.get(epoch, 1), acked.last + 1 if acked else 1)
 
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """Every epoch anything is remembered of, in the order they were first used."""
+        with self._lock:
+            return tuple(self._used)
+
     # --- losses ----------------------------------------------------------------------------------------------------
 
     def lose(self, lost: LostRange) -> None:

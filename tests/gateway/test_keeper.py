@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -196,6 +197,90 @@ def test_a_full_disk_is_lived_through_in_memory_and_made_good_afterwards() -> No
     assert [after.keeper.read(b.epoch, b.seq) for b in rig.sent] == [b.message for b in rig.sent]
     assert numbers_of(rig.sent) == list(range(1, 13))
     assert_chain(rig.sent)
+
+
+def test_old_batches_stay_readable_while_nothing_can_be_written() -> None:
+    files = MemoryFiles()
+    rig = Rig(files)
+    for n in range(1, 4):
+        rig.keep(n)
+    again = Rig(files, rig.state)
+    files.fault = lambda name, number: OSError(errno.EROFS, "Read-only file system")
+    again.keep(4)
+    assert again.keeper.trouble == "Read-only file system (/data/journal)"
+    assert again.keeper.read(rig.keeper.epoch, 2) == rig.sent[1].message
+    assert again.keeper.held(rig.keeper.epoch) == RangeSet([(1, 3)])
+    assert again.keeper.epochs == (rig.keeper.epoch, again.keeper.epoch)
+
+
+def test_a_power_cut_while_memory_moves_back_to_the_disk_uses_no_number_twice() -> None:
+    def life(files: MemoryFiles, sent: list[Sealed]) -> None:
+        rig = Rig(files)
+        sent_of(rig, sent)
+        rig.keep(1)
+        healthy, files.fault = files.fault, lambda name, number: EIO
+        for n in range(2, 6):
+            rig.keep(n)
+        files.fault = healthy
+        rig.clock.advance(10)
+        rig.keeper.recover()
+        rig.keep(6)
+        rig.clock.advance(10)
+        rig.keeper.recover()
+        rig.keep(7)
+
+    quiet = MemoryFiles()
+    life(quiet, [])
+    for stop in range(1, quiet.operations + 1):
+        for end in (PowerCut(), EIO):
+            files, sent = MemoryFiles(), list[Sealed]()
+            files.fail_on(stop, end)
+            with suppress(PowerCut):
+                life(files, sent)
+            after = Rig(files.power_cut())  # with nothing remembered: state.db is gone, too
+            for n in range(50, 56):
+                after.keep(n)
+            keys = {(batch.epoch, batch.seq): batch.message for batch in sent}
+            for batch in after.sent:
+                assert keys.setdefault((batch.epoch, batch.seq), batch.message) == batch.message, stop
+
+
+def sent_of(rig: Rig, sent: list[Sealed]) -> None:
+    """Let the rig tell this list, too, so that it survives the rig's end."""
+    rig.sent = sent
+    rig.keeper._kept = sent.extend
+
+
+def test_what_died_with_the_memory_is_named_after_the_restart() -> None:
+    files = MemoryFiles()
+    rig = Rig(files)
+    rig.keep(1)
+    files.fault = lambda name, number: EIO
+    for n in range(2, 6):
+        rig.keep(n)
+    rig.state.acknowledge(rig.keeper.epoch, [(1, 2)])
+    after = Rig(files.power_cut(), rig.state)
+    after.keep(6)
+    assert unseal(after.sent[0].message).lost == (LostRange(rig.keeper.epoch, 3, rig.sent[-1].seq, "missing"),)
+
+
+def test_a_journal_removed_while_it_is_written_is_noticed_and_begun_anew() -> None:
+    files = MemoryFiles()
+    rig = Rig(files)
+    for n in range(1, 4):
+        rig.keep(n)
+    old = rig.keeper.epoch
+    for path in list(files.names):
+        del files.names[path], files.safe_names[path]
+    files.folders.clear()
+    rig.keeper.check_disk()
+    assert rig.keeper.trouble
+    rig.keep(4)
+    rig.clock.advance(10)
+    assert rig.keeper.recover()
+    rig.keep(5)
+    assert LostRange(old, 1, 3, "missing") in unseal(rig.sent[-2].message).lost + unseal(rig.sent[-1].message).lost
+    assert Rig(files, rig.state).keeper.held(rig.keeper.epoch) == RangeSet([(1, rig.keeper.next_seq - 1)])
 
 
 def test_memory_is_bounded_and_what_it_gives_up_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

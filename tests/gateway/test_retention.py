@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway_firmware_py.frames import FrameRing
 from gateway_firmware_py.journal import Journal
-from gateway_firmware_py.retention import make_room, prune
+from gateway_firmware_py.retention import RESERVE_BYTES, hold_reserve, make_room, prune
 from gateway_firmware_py.state import State
 from meterline.ranges import RangeSet
 from meterline.settings import JournalSettings
@@ -99,7 +99,7 @@ def test_the_growing_end_stays_whatever_the_quota() -> None:
     disk = Disk([("2026-11-22", False)])
     disk.ack((1, 1))
     assert disk.prune(JournalSettings(quota_mb=8, keep_days=1)) == [(1, 1)]
-    assert not make_room(disk.journal, None, disk.state)
+    assert not make_room(disk.journal, None, disk.state, disk.files)
 
 
 def test_old_frames_go_by_age_and_before_any_batch() -> None:
@@ -110,6 +110,25 @@ def test_old_frames_go_by_age_and_before_any_batch() -> None:
             disk.frames.add("e" * 16, seq, [poll(1, frames=True)], keep=False, day=day)
     disk.prune()
     assert [segment.day for segment in disk.frames.segments()] == ["2026-11-16", TODAY]
-    assert make_room(disk.journal, disk.frames, disk.state)
+    assert make_room(disk.journal, disk.frames, disk.state, disk.files)
     assert [segment.day for segment in disk.frames.segments()] == [TODAY]
     assert len(disk.journal.segments()) == 7
+
+
+def test_the_reserve_is_given_up_last_and_taken_back_when_there_is_plenty() -> None:
+    disk = Disk([("2026-11-22", False), (TODAY, False)], size=100)
+    disk.ack((1, 1))
+    hold_reserve(disk.journal, disk.files)
+    assert disk.files.used > RESERVE_BYTES
+    assert make_room(disk.journal, None, disk.state, disk.files)
+    assert disk.files.used > RESERVE_BYTES, "first what is stored elsewhere"
+    assert make_room(disk.journal, None, disk.state, disk.files)
+    assert disk.files.used < RESERVE_BYTES
+    assert not make_room(disk.journal, None, disk.state, disk.files)
+    disk.files.capacity = disk.files.used + 2 * RESERVE_BYTES
+    hold_reserve(disk.journal, disk.files)
+    assert disk.files.used < RESERVE_BYTES, "the disk is nearly full"
+    disk.files.capacity = None
+    hold_reserve(disk.journal, disk.files)
+    assert disk.files.used > RESERVE_BYTES
+    assert Journal(disk.files, Path("/journal")).held(disk.journal.epoch) == RangeSet([(2, 2)])

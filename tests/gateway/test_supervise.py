@@ -39,7 +39,7 @@ def test_a_failing_task_is_started_again_and_the_others_do_not_notice() -> None:
 
     async def good() -> None:
         starts["good"] += 1
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     async def short() -> None:
         starts["short"] += 1
@@ -78,18 +78,21 @@ def test_a_failing_thread_is_started_again_too() -> None:
 
 
 def test_tasks_end_before_threads_and_threads_in_order() -> None:
+    started: list[str] = []
     ended: list[str] = []
 
     def thread(name: str) -> object:
         def run(stop: threading.Event) -> None:
+            started.append(name)
             stop.wait(30)
             ended.append(name)
 
         return run
 
     async def bus() -> None:
+        started.append("bus")
         try:
-            await asyncio.sleep(3600)
+            await asyncio.Event().wait()
         finally:
             ended.append("bus")
 
@@ -98,7 +101,7 @@ def test_tasks_end_before_threads_and_threads_in_order() -> None:
         supervisor.watch_thread("journal", thread("journal"))  # type: ignore[arg-type]
         supervisor.watch_thread("uplink", thread("uplink"))  # type: ignore[arg-type]
         supervisor.watch("bus", bus)
-        await asyncio.sleep(0.05)
+        await until(lambda: len(started) == 3)
         assert await supervisor.stop(4.0) == []
 
     asyncio.run(scene())
@@ -108,13 +111,16 @@ def test_tasks_end_before_threads_and_threads_in_order() -> None:
 def test_what_hangs_is_named_and_does_not_keep_the_process() -> None:
     release = threading.Event()
 
+    started = threading.Event()
+
     def hang(stop: threading.Event) -> None:
+        started.set()
         release.wait(30)
 
     async def scene() -> None:
         supervisor = Supervisor(Troubles(lambda line: None), time.monotonic)
         supervisor.watch_thread("hanging", hang)
-        await asyncio.sleep(0.05)
+        await until(started.is_set)
         began_s = time.monotonic()
         assert await supervisor.stop(0.4) == ["hanging"]
         assert time.monotonic() - began_s < 2
