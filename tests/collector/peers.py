@@ -45,6 +45,7 @@ class FakeMeter:
     code: int = 0
     spoil: Callable[[bytes], list[bytes]] = lambda frame: [frame]
     asked: list[tuple[float, int, int]] = field(default_factory=list)
+    busy_until_s: float = 0.0
 
     def answer(self, pdu: bytes) -> bytes:
         """The PDU that answers a read request's PDU."""
@@ -117,11 +118,13 @@ class MemoryLine:
             frame = self.retag(data[:2]) + b"\0\0" + (len(answer) + 1).to_bytes(2, "big") + bytes((unit,)) + answer
         else:
             frame = sealed(bytes((unit,)) + answer)
-        inbox, at = self.inbox, loop.time() + meter.delay_s
+        # A meter has one mind: it answers in the order it was asked, however late.
+        inbox, at = self.inbox, max(loop.time() + meter.delay_s, meter.busy_until_s)
         for piece in (self.before(frame), *meter.spoil(frame)):
             if piece:
                 loop.call_at(at, inbox.feed, piece)
                 at += 0.002
+        meter.busy_until_s = at
 
     async def read(self, until_s: float) -> bytes:
         return await self.inbox.get(until_s)

@@ -14,6 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from collector import BusMaster
 from meterline.clock import NS
@@ -163,6 +165,29 @@ def test_a02_two_requests_of_one_size_are_not_confused(delay_s: float) -> None:
         assert poll.numbers[0] in (None, (1010 << 16) + 1011)
         assert poll.numbers[1] in (None, (1060 << 16) + 1061)
     assert len(floor.got.polls) > 100
+
+
+@given(st.lists(st.floats(0.02, 4.0), max_size=25), st.booleans())
+@settings(max_examples=60)
+def test_a02_however_late_the_answers(delays_s: list[float], twin: bool) -> None:
+    floor = Floor(1)
+    if twin:
+        points = (SIX.points[0], SIX.points[5].model_copy(update={"type": "uint32"}))
+        floor.plant.profiles["six"] = SIX.model_copy(update={"points": points})
+    meter, waits = floor.meters[1], iter(delays_s)
+    answered = meter.answer
+
+    def answer(pdu: bytes) -> bytes:
+        meter.delay_s = next(waits, 0.03)
+        return answered(pdu)
+
+    meter.answer = answer  # type: ignore[method-assign]
+    floor.play(120, EACH_SECOND)
+    right = [(1010 << 16) + 1011, (1060 << 16) + 1061 if twin else (1012 << 16) + 1013, 1016, 1017, 1018, 1060]
+    for poll in floor.got.polls:
+        assert all(number in (None, value) for number, value in zip(poll.numbers, right, strict=False))
+    if len(delays_s) <= 5:  # more late answers than these, and the rests between questions outlast the scenario
+        assert None not in floor.polls("m1")[-1].numbers, "well again when the meter is"
 
 
 def test_a03_another_meters_answer_is_passed_over() -> None:

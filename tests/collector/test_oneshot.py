@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from collector import read_meter
 from meterline.errors import ConfigError, Garbled, LineDown, Refused, Silent
@@ -53,19 +55,20 @@ def test_a_lost_answer_is_asked_for_again() -> None:
     assert not read(line).qualities
 
 
-@pytest.mark.parametrize("delay_s", [0.6, 1.1, 1.6, 2.4])
-def test_a_late_answer_is_not_taken_for_the_next(delay_s: float) -> None:
-    """Two requests of one size; the first answer comes late, and so does the answer to its repetition."""
+@given(st.lists(st.floats(0.03, 3.0), max_size=8))
+@example([2.0, 0.5, 1.0])
+def test_a_late_answer_is_not_taken_for_the_next(delays_s: list[float]) -> None:
+    """Two requests of one size, answered as late as you please."""
     word = PROFILE.points[0]
     page = PROFILE.model_copy(update={"points": (word, PROFILE.points[1].model_copy(update={"at": 0x0200}))})
-    meter = FakeMeter()
+    meter, waits = FakeMeter(), iter(delays_s)
     answered = meter.answer
 
-    def slow_at_first(pdu: bytes) -> bytes:
-        meter.delay_s = delay_s if len(meter.asked) < 2 else 0.03
+    def answer(pdu: bytes) -> bytes:
+        meter.delay_s = next(waits, 0.03)
         return answered(pdu)
 
-    meter.answer = slow_at_first  # type: ignore[method-assign]
+    meter.answer = answer  # type: ignore[method-assign]
     site = plant({"kind": "serial", "device": "/dev/null"}, {"profile": PROFILE.profile})
 
     async def scenario(clock: LoopClock) -> list[Poll]:
