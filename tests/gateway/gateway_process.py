@@ -21,7 +21,7 @@ from tests.gateway.polls import poll
 
 
 def settings(folder: Path, port: int, **more: Any) -> GatewaySettings:
-    file = GatewayFile(gateway="gw1", broker=Broker(port=port), commit_s=0.05, health_s=0.5, **more)
+    file = GatewayFile(gateway="gw1", broker=Broker(port=port), commit_s=0.02, health_s=0.25, **more)
     return GatewaySettings(file, folder, cast(Any, None))
 
 
