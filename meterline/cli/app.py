@@ -90,9 +90,11 @@ def read(
         str | None, typer.Option("--rtu-over-tcp", help="or serial frames over TCP (a serial server) at host:port,")
     ] = None,
     serial: Annotated[str | None, typer.Option("--serial", help="or a serial port: /dev/ttyUSB0, COM3.")] = None,
-    baud: Annotated[int | None, typer.Option("--baud", min=300, help="[default: as the profile says]")] = None,
+    baud: Annotated[
+        int | None, typer.Option("--baud", min=300, help="Line speed. [default: as the profile says]")
+    ] = None,
     parity: Annotated[str | None, typer.Option("--parity", help="N, E or O. [default: as the profile says]")] = None,
-    stop_bits: Annotated[int | None, typer.Option("--stop-bits", min=1, max=2)] = None,
+    stop_bits: Annotated[int | None, typer.Option("--stop-bits", min=1, max=2, help="1 or 2.")] = None,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.01, max=60, help="Seconds for an answer.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Also print requests and answers as bytes.")] = False,
     json: Json = False,

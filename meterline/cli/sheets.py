@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meterline.errors import ConfigError, Problem
-from meterline.point_columns import HEADS, Cell, Row, find_heads, letters
+from meterline.point_columns import HEADS, NUMBERS, Cell, Row, find_heads, letters
 from meterline.points import MAX_ROWS
 
 if TYPE_CHECKING:
@@ -235,9 +235,8 @@ def write_xlsx(
         cell = sheet.cell(1, index, heading(head.key))
         cell.font, cell.fill, cell.alignment = bold, fill, Alignment(wrap_text=True, vertical="top")
         sheet.column_dimensions[letter].width = 18
-        form = "General" if head.key in ("rated", "nominal_v", "idle") else "@"
-        for row in range(2, last + 1):
-            sheet.cell(row, index).number_format = form
+        if head.key not in NUMBERS:
+            sheet.column_dimensions[letter].number_format = "@"  # text: what is typed stays as typed
         if choices.get(head.key):
             column = get_column_letter(2 * list(choices).index(head.key) + 1)
             rule = DataValidation(
@@ -250,8 +249,8 @@ def write_xlsx(
         for index, head in enumerate(HEADS, start=1):
             value = content.get(head.key)
             if value is not None:
-                shown = value if isinstance(value, int | float) else str(value)
-                sheet.cell(number, index).value = shown
+                cell = sheet.cell(number, index, value if isinstance(value, int | float) else str(value))
+                cell.number_format = "General" if head.key in NUMBERS else "@"
     sheet.freeze_panes = "B2"
     guide = book.create_sheet("how to 说明")
     for line in _guide():

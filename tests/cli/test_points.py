@@ -12,7 +12,7 @@ from typing import Any
 import openpyxl
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meterline.point_columns import letters, read_cell
@@ -242,6 +242,7 @@ def test_a_meter_written_as_one_line_reads_back(meter: dict[str, Any]) -> None:
     assert yaml.safe_load("- " + one_line(meter)) == [meter]
 
 
+@settings(max_examples=25)
 @given(st.lists(METERS, unique_by=lambda m: str(m["id"]), max_size=4), st.sampled_from(["\n", "\r\n"]))
 def test_new_meters_leave_the_rest_of_the_text_alone(new: list[dict[str, Any]], newline: str) -> None:
     old = yaml.safe_load(SITE)["meters"]
