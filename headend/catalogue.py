@@ -38,7 +38,9 @@ MIGRATIONS: tuple[str, ...] = (
       coverage REAL NOT NULL, quality INTEGER NOT NULL,
       open INTEGER NOT NULL,           -- 1: no reading has passed its end yet
       revision INTEGER NOT NULL, computed_ns INTEGER NOT NULL, reason TEXT NOT NULL,
+      change INTEGER NOT NULL,         -- order of writing, for whoever follows the intervals
       PRIMARY KEY (meter, measurand, resolution, start_ns)) WITHOUT ROWID;
+    CREATE INDEX intervals_by_change ON intervals (change);
     CREATE TABLE intervals_before (
       meter TEXT NOT NULL, measurand TEXT NOT NULL, resolution TEXT NOT NULL,
       start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
@@ -64,6 +66,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 
+_CHANGE = "intervals.change"
 _KEPT_MESSAGES = 1000
 """Quarantined messages whose bytes are kept; of older ones only reason and size stay."""
 
@@ -223,10 +226,12 @@ class Catalogue:
         revised = 0
         with self.transaction() as db:
             first = fresh[0]
+            change = 1 + int(self.mark(_CHANGE, "last") or 0)
+            self._set_marks(db, {(_CHANGE, "last"): str(change)})
             stored = self.intervals(first.meter, first.measurand, first.resolution, within)
             known = {old.start_ns: old for old in stored}
             for interval in fresh:
-                revised += self._put(db, interval, known.pop(interval.start_ns, None), now_ns, reason)
+                revised += self._put(db, interval, known.pop(interval.start_ns, None), now_ns, reason, change)
             for gone in known.values():  # the reading that had opened it was judged away
                 revised += self._supersede(db, gone, now_ns, reason)
                 db.execute(
@@ -235,7 +240,9 @@ class Catalogue:
                 )
         return revised
 
-    def _put(self, db: sqlite3.Connection, interval: Interval, old: Interval | None, now_ns: int, reason: str) -> int:
+    def _put(
+        self, db: sqlite3.Connection, interval: Interval, old: Interval | None, now_ns: int, reason: str, change: int
+    ) -> int:
         key = (interval.meter, interval.measurand, interval.resolution, interval.start_ns)
         revised = 0
         if old is None:
@@ -251,10 +258,10 @@ class Catalogue:
             revised = self._supersede(db, old, now_ns, reason)
             revision = old.revision + revised
         db.execute(
-            f"INSERT OR REPLACE INTO intervals ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO intervals ({_COLUMNS}, change) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *key, interval.end_ns, interval.micro, interval.u_micro, interval.coverage, interval.quality,
-                int(interval.open), revision, now_ns, reason if revision > 1 else "readings",
+                int(interval.open), revision, now_ns, reason if revision > 1 else "readings", change,
             ),
         )  # fmt: skip
         return revised
@@ -269,6 +276,24 @@ class Catalogue:
             (now_ns, reason, old.meter, old.measurand, old.resolution, old.start_ns),
         )
         return 1
+
+    def intervals_since(self, change: int, most: int) -> list[tuple[int, Interval]]:
+        """Intervals written after a change, in the order of writing, each with its change; whole changes only.
+
+        Parameters
+        ----------
+        most
+            About so many; a change is never cut.
+        """
+        edge = self._rows(
+            "SELECT change FROM intervals WHERE change > ? ORDER BY change LIMIT 1 OFFSET ?", change, most
+        )
+        last = edge[0][0] if edge else 2**62
+        rows = self._rows(
+            f"SELECT {_COLUMNS}, change FROM intervals WHERE change > ? AND change <= ? ORDER BY change, start_ns",
+            change, last,
+        )  # fmt: skip
+        return [(row["change"], _interval(row)) for row in rows]
 
     # -- events ------------------------------------------------------------------------------------------------------
     def put_events(self, meter: str, measurand: str, span: Span, events: Iterable[EventRow]) -> None:
