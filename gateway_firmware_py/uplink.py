@@ -35,6 +35,8 @@ CONNECT_S = 10.0
 """Longest wait for the broker's word on connecting and subscribing. [s]"""
 FIRST_ACK_S = 1.0
 """The retained acknowledgement is waited for so long before the backlog is sent. [s]"""
+STEADY_S = 120.0
+"""A connection that lasted so long was a good one. [s]"""
 STALLED_S = 45.0
 """Nothing confirmed for so long although something is under way: the client is rebuilt. [s]"""
 PAUSES_S = (1.0, 60.0)
@@ -100,15 +102,21 @@ class Uplink:
     def run(self, stop: threading.Event) -> None:
         """Connect, send, reconnect, until told to stop."""
         pause_s = PAUSES_S[0]
+        short = 0
         while not stop.is_set():
-            began_s = self._monotonic_s()
+            began_s, connections = self._monotonic_s(), self.connections
             try:
                 self._session(stop)
                 return
             except UplinkDown as error:
                 self._troubles.set("uplink", str(error))
-                if self._monotonic_s() - began_s > 2 * PAUSES_S[1]:
-                    pause_s = PAUSES_S[0]
+                lasted_s = self._monotonic_s() - began_s
+                if lasted_s > STEADY_S:
+                    pause_s, short = PAUSES_S[0], 0
+                short += self.connections - connections
+                # Mosquitto 2.0 does not tell a client that its id was taken over; it looks like this.
+                again = f"lost {short} times soon after connecting; does another device use this gateway's id?"
+                self._troubles.set("uplink-unsteady", again if short >= 3 else "")
                 wait_s = max(pause_s, REFUSED_S[0]) if isinstance(error, Refused) else pause_s
                 stop.wait(wait_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, PAUSES_S[1])
@@ -208,7 +216,7 @@ class Uplink:
 
     def _serve(self, client: mqtt.Client, stop: threading.Event) -> None:
         now_s = self._monotonic_s()
-        self.progress_s = now_s
+        self.progress_s = began_s = now_s
         health_due_s = now_s
         backlog_from_s = now_s + FIRST_ACK_S
         while not stop.is_set():
@@ -216,6 +224,8 @@ class Uplink:
             if now_s >= health_due_s:
                 self._publish_health(client, "running")
                 health_due_s = now_s + self._health_s
+                if now_s - began_s > STEADY_S:
+                    self._troubles.set("uplink-unsteady", "")
             self.resent += self._outbox.tick(now_s)
             if (now_s >= backlog_from_s or self._outbox.acks_seen) and now_s >= self._denied_until_s:
                 self._fill(client, now_s)
