@@ -12,12 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headend.alerts.service import Alerting
 from headend.catalogue import Catalogue
+from headend.energy_report import PURPOSES
 from headend.findings import FindingsBook
 from headend.ingest import Ingest
 from headend.ingest_mqtt import IngestService
 from headend.jobs import Jobs
+from headend.mirror import Mirror
 from headend.queries import FRESH_NS, Queries
 from headend.stores.embedded import EmbeddedReader, EmbeddedStore
+from headend.stores.influxdb import InfluxWriter
 from headend.supervise import Supervisor
 from headend.trust import trusted_keys
 from headend.web import create_app, serve_in_thread
@@ -89,6 +92,7 @@ class _Headend:
         self._settings, self._clock, self._supervisor, self._announce = settings, clock, supervisor, announce
         self._factor = clock.factor if isinstance(clock, ScaledClock) else 1.0
         plant = settings.plant
+        self._influx = InfluxWriter(settings.file.influx, settings.folder) if settings.file.influx else None
         self.store = EmbeddedStore(settings.data)
         closing.callback(self.store.close)
         self.catalogue = Catalogue(settings.data)
@@ -103,6 +107,7 @@ class _Headend:
             settings, self.catalogue.path, self.book, self.queries, clock, page=f"http://{web.host}:{web.port}"
         )
         closing.callback(self.alerting.close)
+        self._closing = closing
 
     @property
     def _fresh_ns(self) -> int:
@@ -127,11 +132,24 @@ class _Headend:
         )  # fmt: skip
         self._supervisor.start("rounds", lambda: jobs.run(file.jobs_s))
         self._supervisor.start("page", self._serve)
+        if self._influx is not None:
+            self._start_mirror(self._influx)
+
+    def _start_mirror(self, influx: InfluxWriter) -> None:
+        reader, catalogue = EmbeddedReader(self._settings.data), Catalogue(self._settings.data)
+        for part in (influx, reader, catalogue):
+            self._closing.callback(part.close)
+        mirror = Mirror(self._settings.plant, reader, catalogue, influx, self._clock, self._supervisor)
+        self._supervisor.start("mirror", mirror.run)
 
     def _serve(self) -> None:
         """Serve the page until the end; a port in use is a trouble, tried again until it is free."""
         web = self._settings.file.web
-        app = create_app(self.queries, self.book, self._settings.plant, self._clock, outbox=self.alerting.outbox)
+        wanted = self._settings.file.purpose
+        app = create_app(
+            self.queries, self.book, self._settings.plant, self._clock, outbox=self.alerting.outbox,
+            purpose=PURPOSES[wanted] if wanted else None,
+        )  # fmt: skip
         serving = serve_in_thread(app, web.host, web.port)
         self._announce(f"page: {serving.url}/")
         self._supervisor.stopping.wait()

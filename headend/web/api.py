@@ -17,8 +17,9 @@ from headend.entries import State
 from headend.findings import NoSuchFinding
 from headend.metered import power_of
 from headend.stores.api import Span
+from headend.web.energy import EnergyViews
 from headend.web.guard import FormGuard
-from headend.web.shown import CurveData, FindingLine, IntervalData, MeterLine, Name, Overview, Value
+from headend.web.shown import CurveData, EnergyData, FindingLine, IntervalData, MeterLine, Name, Overview, Value
 from headend.web.views import Views, name_of
 from meterline.clock import NS, Clock
 from meterline.measurands import MEASURANDS
@@ -63,7 +64,7 @@ class MeterDetail(BaseModel):
     values: list[Value]
 
 
-def api_router(views: Views, clock: Clock, guard: FormGuard) -> APIRouter:
+def api_router(views: Views, energy: EnergyViews, clock: Clock, guard: FormGuard) -> APIRouter:
     """The routes, over one plant."""
     router = APIRouter(prefix="/api", tags=["head-end"])
     plant, book = views.plant, views.book
@@ -139,6 +140,16 @@ def api_router(views: Views, clock: Clock, guard: FormGuard) -> APIRouter:
         """Interval amounts of the meter's account (or another counter of it); what is not there is not known."""
         span = span_of(start, end, hours, LONGEST_NS[resolution])
         return views.intervals(meter_of(meter), resolution, span, measurand)
+
+    @router.get("/energy")
+    def energy_of(first: dt.date | None = None, last: dt.date | None = None) -> EnergyData:
+        """Coal equivalent, carbon, load shape and specific energy of some days, both included; today without them."""
+        now_ns = clock.now_ns()
+        begin = first or last or energy.today(now_ns)
+        end = last or first or begin
+        if end < begin or (end - begin).days > 400:
+            raise HTTPException(422, "first must not be after last, and at most 400 days at once")
+        return energy.report(begin, end, now_ns)
 
     @router.get("/findings")
     def findings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,15 +12,19 @@ from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
+from analytics.carbon import Purpose
 from headend.alerts.outbox import Outbox
 from headend.findings import FindingsBook
 from headend.queries import Queries
 from headend.web.api import api_router
+from headend.web.energy import EnergyViews
 from headend.web.guard import LOOPBACK, FormGuard, guarded
 from headend.web.pages import Pages
 from headend.web.views import Views
 from meterline.clock import Clock
 from meterline.errors import StoreUnavailable
+from meterline.factors import Factor, load_factors
+from meterline.paths import factors_dir
 from meterline.plant import Plant
 
 HERE = Path(__file__).resolve().parent
@@ -33,6 +37,8 @@ def create_app(
     clock: Clock,
     *,
     outbox: Outbox | None = None,
+    purpose: Purpose | None = None,
+    factors: Sequence[Factor] | None = None,
     hosts: Collection[str] = LOOPBACK,
 ) -> FastAPI:
     """Make the application.
@@ -43,6 +49,10 @@ def create_app(
         The plant's; a simulated one puts the word SIMULATED on every page.
     outbox
         For the state of the mails.
+    purpose
+        What the carbon figures are for; none without it.
+    factors
+        Coefficients; the shipped ones if None.
     hosts
         Names this page answers to; add the public one behind an authenticating proxy.
     """
@@ -56,9 +66,10 @@ def create_app(
     )
     guard = FormGuard()
     views = Views(queries, book, plant, simulated=clock.simulated)
-    pages = Pages(views, clock, guard, outbox, plotly=f"/static/plotly-{version('plotly')}.min.js")
+    energy = EnergyViews(views, load_factors(factors_dir()) if factors is None else factors, purpose)
+    pages = Pages(views, energy, clock, guard, outbox, plotly=f"/static/plotly-{version('plotly')}.min.js")
     app.middleware("http")(guarded(frozenset(hosts)))
-    app.include_router(api_router(views, clock, guard))
+    app.include_router(api_router(views, energy, clock, guard))
     app.include_router(pages.router)
     plotly = _plotly()
 

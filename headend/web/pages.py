@@ -19,6 +19,7 @@ from headend.causes import Scope
 from headend.entries import Entry, State
 from headend.findings import NoSuchFinding
 from headend.metered import power_of
+from headend.web.energy import EnergyViews
 from headend.web.guard import FormGuard
 from headend.web.marks import age_words, percent, spark_path
 from headend.web.shown import Name
@@ -40,7 +41,17 @@ REFRESH_S = 3
 class Pages:
     """The HTML routes over one plant."""
 
-    def __init__(self, views: Views, clock: Clock, guard: FormGuard, outbox: Outbox | None, *, plotly: str) -> None:
+    def __init__(
+        self,
+        views: Views,
+        energy: EnergyViews,
+        clock: Clock,
+        guard: FormGuard,
+        outbox: Outbox | None,
+        *,
+        plotly: str,
+    ) -> None:
+        self._energy = energy
         self._views, self._clock, self._guard, self._outbox, self._plotly = views, clock, guard, outbox, plotly
         self._plant, self._book = views.plant, views.book
         self._jinja = Environment(
@@ -55,6 +66,7 @@ class Pages:
         add = self.router.add_api_route
         add("/", self.overview, methods=["GET"])
         add("/meters/{meter}", self.meter, methods=["GET"])
+        add("/energy", self.energy, methods=["GET"])
         add("/findings", self.findings, methods=["GET"])
         add("/findings/{number}", self.finding, methods=["GET"])
         add("/findings/{number}/acknowledge", self.acknowledge, methods=["POST"])
@@ -93,6 +105,19 @@ class Pages:
             ledger=self._ledger(known, request),
             entries=self._book.entries(now_ns=now_ns, meter=meter, most=12),
         )
+
+    def energy(self, request: Request, period: str = "today") -> Response:
+        """Coal equivalent, carbon, load shape and specific energy of a period."""
+        now_ns = self._clock.now_ns()
+        today = self._energy.today(now_ns)
+        day = dt.timedelta(days=1)
+        first, last = {
+            "yesterday": (today - day, today - day),
+            "week": (today - 7 * day, today - day),
+            "month": (today.replace(day=1), today),
+        }.get(period, (today, today))
+        data = self._energy.report(first, last, now_ns)
+        return self._page(request, "energy.html", "energy", data=data, period=period, running=last == today)
 
     def findings(self, request: Request, show: str = "open", before: int | None = None) -> Response:
         """The book."""

@@ -147,6 +147,80 @@ class IntervalData:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a figure cannot be had."""
+
+    code: str
+    need: str
+    have: str
+
+
+@dataclass(frozen=True, slots=True)
+class FactorLine:
+    """One carrier turned into coal equivalent or carbon, or the reason why not."""
+
+    carrier: str
+    amount: float | None
+    unit: str
+    coverage: float
+    factor: float | None
+    factor_unit: str
+    factor_name: Name | None
+    edition: str
+    result_t: float | None
+    indicative: bool
+    refused: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLine:
+    """How evenly the plant's electric load runs."""
+
+    mean_kw: float
+    peak_kw: float
+    peak_at: str
+    load_factor: float
+    base_kw: float
+    base_share: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProductLine:
+    """Energy per unit of product over an entry of output."""
+
+    product: Name
+    start: str
+    end: str
+    output: float
+    output_unit: str
+    value: float | None
+    unit: str
+    grade: str | None
+    to_next: float | None
+    limit: float | None
+    source: str
+    refused: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyData:
+    """The plant's efficiency over whole days; of the last one what has passed."""
+
+    first: str
+    last: str
+    purpose: str | None
+    coal: tuple[FactorLine, ...]
+    coal_t: float
+    carbon: tuple[FactorLine, ...]
+    carbon_t: float | None
+    carbon_refused: Refusal | None
+    load: LoadLine | None
+    load_refused: Refusal | None
+    products: tuple[ProductLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FindingLine:
     """One finding of the book, for programs."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from analytics.carbon import Purpose
 from analytics.findings import Finding, Severity
 from headend.alerts.outbox import Outbox
 from headend.catalogue import Catalogue
@@ -110,7 +111,15 @@ def seed(folder: Path, *, hours: int = 20, plant: Plant | None = None, empty: bo
     store.close()
     catalogue.close()
     queries = Queries(plant, EmbeddedReader(folder), Catalogue(folder))
-    app = create_app(queries, book, plant, clock, outbox=outbox, hosts=("127.0.0.1", "localhost", "testserver"))
+    app = create_app(
+        queries,
+        book,
+        plant,
+        clock,
+        outbox=outbox,
+        purpose=Purpose.ENTERPRISE_REPORT,
+        hosts=("127.0.0.1", "localhost", "testserver"),
+    )
     return Seeded(folder, plant, clock, book, outbox, queries, app, twins)
 
 

@@ -29,7 +29,17 @@ from meterline.readings import Quality
 from tests.headend.seeded import NOW, SILENT, SIZE_KW, Seeded, load_kw, seed
 from tests.headend.small_plant import HOUR, MINUTE, small_plant
 
-PAGES = ["/", "/meters/m-p2", "/meters/m-c2", "/findings", "/findings?show=history", "/findings/1", "/system"]
+PAGES = [
+    "/",
+    "/meters/m-p2",
+    "/meters/m-c2",
+    "/findings",
+    "/findings?show=history",
+    "/findings/1",
+    "/energy",
+    "/energy?period=week",
+    "/system",
+]
 HEAD_END = [*PAGES, "/api/overview", "/api/status", "/api/nothing", "/nothing", "/static/style.css"]
 
 
