@@ -196,12 +196,19 @@ class DemoView:
             self._screen.say("demo.nothing_planted")
             return
         rows = []
+        named: set[int] = set()
         for fault in faults:
             finding = facts.match(fault, found)
+            named |= {finding.number} if finding else set()
             after = "" if finding is None else f"{(finding.seen_ns - fault.start_ns) / NS / 60:.0f} min"
             said = text("demo.not_found", self._screen.lang) if finding is None else finding.text(self._screen.lang)
             rows.append((self._at(fault.start_ns), fault.text(self._screen.lang), said, after))
         self._screen.table(("head.at", "head.fault", "head.finding", "head.after"), rows, right=(3,))
+        for finding in found:
+            if finding.number not in named and finding.seen_ns >= self._since_ns:
+                self._screen.say(
+                    "demo.besides", style="yellow", at=self._at(finding.seen_ns), what=finding.text(self._screen.lang)
+                )
 
 
 def _watched(screen: Screen) -> bool:

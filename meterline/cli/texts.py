@@ -148,6 +148,7 @@ TEXTS = Texts({
     "demo.energy_differs": ("differs", "不一致"),
     "demo.replayed": ("Recording, day by day", "录波逐日核对"),
     "demo.faults": ("Planted and found", "植入与发现"),
+    "demo.besides": ("{at}  found besides: {what}", "{at}  另外发现：{what}"),
     "demo.nothing_planted": ("Nothing was planted in this time.", "本次未植入故障。"),
     "demo.not_found": ("-", "-"),
     "head.fault": ("planted", "植入故障"),
