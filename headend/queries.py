@@ -342,9 +342,16 @@ def _broken_at_gaps(t: IntArray, value: FloatArray, quality: BitArray) -> tuple[
     )
 
 
+_STEPS_S = (
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
+)  # fmt: skip
+"""Steps people think in, so that a curve does not change its shape when it is looked at a second later. [s]"""
+
+
 def _thinned(full: Curve, span: Span, most: int) -> Curve:
     first, last = max(span.start_ns, int(full.t_ns[0])), min(span.end_ns, int(full.t_ns[-1]) + 1)
-    step = max(1, -(-(last - first) // most))
+    step = next((s * NS for s in _STEPS_S if s * NS * most >= last - first), -(-(last - first) // most))
+    first = first // step * step
     at = (full.t_ns - first) // step
     count = int(at[-1]) + 1
     there = np.isfinite(full.value)
