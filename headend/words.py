@@ -177,7 +177,7 @@ def endpoint(bus: Bus) -> str:
 
 def unit_words(unit: str) -> str:
     """A canonical unit as people write it: m³, °C."""
-    return UNITS.get(unit, unit)
+    return UNITS.get(unit, unit.replace("CO2", "CO₂").replace("/m3", "/m³"))
 
 
 def unit_of(entry: Entry, plant: Plant, key: str) -> str:
