@@ -23,7 +23,7 @@ from headend.stores.embedded import EmbeddedReader
 from meterline.clock import NS
 from meterline.measurands import MEASURANDS, Carrier, Kind
 from meterline.plant import Meter, Plant
-from meterline.readings import NO_VALUE, Quality, Reading
+from meterline.readings import NO_VALUE, Quality, Reading, Source
 from meterline.settings import HeadendSettings
 
 FRESH_NS = 300 * NS
@@ -40,6 +40,10 @@ class Now:
         Primary, in the canonical unit; None where the reading has none.
     read_ns, age_s
         When it was read, UTC [ns], and how long ago. [s]
+    slot_ns
+        The nominal moment of its poll, by which its batch is found. [ns]
+    source
+        Where it came from (`meterline.readings.Source`).
     """
 
     measurand: str
@@ -48,6 +52,8 @@ class Now:
     quality: int
     read_ns: int
     age_s: float
+    slot_ns: int = 0
+    source: str = Source.WIRE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +244,9 @@ class Queries:
         value = None if reading.value is None else float(reading.value) * float(factor)
         age_s = max(0.0, (now_ns - reading.read_ns) / NS)
         return Now(
-            reading.measurand, measurand.unit if measurand else "", value, int(reading.quality), reading.read_ns, age_s
-        )
+            reading.measurand, measurand.unit if measurand else "", value, int(reading.quality), reading.read_ns, age_s,
+            reading.slot_ns, reading.source.value,
+        )  # fmt: skip
 
     # -- history -----------------------------------------------------------------------------------------------------
     def curve(self, meter: str, measurand: str, span: Span, most: int = 1500) -> Curve:

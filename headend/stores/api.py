@@ -150,6 +150,13 @@ class StoreReader(Protocol):
         """The message a batch came in, or None."""
         ...
 
+    def origins(self, meter: str, span: Span) -> tuple[Key, ...]:
+        """The batches that brought a meter's polls of the span: how a number is walked back to a signature.
+
+        In order of epoch and number; empty for an unknown meter.
+        """
+        ...
+
     def series(self, meter: str, measurand: str, span: Span) -> RawSeries:
         """What is known inside the half-open span, by slot; empty for an unknown meter, never an error.
 

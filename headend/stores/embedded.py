@@ -108,6 +108,13 @@ class EmbeddedReader:
                 return bytes(row[0])
         return None
 
+    def origins(self, meter: str, span: Span) -> tuple[Key, ...]:
+        found: set[Key] = set()
+        for path in self._days():
+            with self._reading(path) as db:
+                found.update(hot.origins_of(db, meter, span.start_ns, span.end_ns))
+        return tuple(sorted(found))
+
     # -- readings ----------------------------------------------------------------------------------------------------
     def series(self, meter: str, measurand: str, span: Span) -> RawSeries:
         return assemble(self._groups(meter, span), (measurand,)).get(measurand) or RawSeries.empty()

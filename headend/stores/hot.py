@@ -345,6 +345,14 @@ def rows_of(db: sqlite3.Connection, meter: str, start_ns: int, end_ns: int) -> l
     return [Row(*row) for row in found]
 
 
+def origins_of(db: sqlite3.Connection, meter: str, start_ns: int, end_ns: int) -> list[Key]:
+    """The batches that brought the polls of `rows_of`."""
+    numbers = {row.batch for row in rows_of(db, meter, start_ns, end_ns)}
+    return [
+        db.execute("SELECT gateway, epoch, seq FROM batches WHERE id = ?", (number,)).fetchone() for number in numbers
+    ]
+
+
 def shapes_in(db: sqlite3.Connection) -> dict[int, Shape]:
     """The shapes of a file by their number in it."""
     return {

@@ -78,6 +78,15 @@ class MemoryStore:
         block = self._by_key.get((gateway, epoch, seq))
         return None if block is None else block.message
 
+    def origins(self, meter: str, span: Span) -> tuple[Key, ...]:
+        return tuple(
+            sorted(
+                block.key
+                for block in self._blocks
+                if any(p.meter == meter and span.start_ns <= p.slot_ns < span.end_ns for p in block.batch.polls)
+            )
+        )
+
     def series(self, meter: str, measurand: str, span: Span) -> RawSeries:
         return assemble(self._groups(meter, span), (measurand,)).get(measurand) or RawSeries.empty()
 

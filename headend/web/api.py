@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from headend.catalogue import Resolution
@@ -19,7 +19,17 @@ from headend.metered import power_of
 from headend.stores.api import Span
 from headend.web.energy import EnergyViews
 from headend.web.guard import FormGuard
-from headend.web.shown import CurveData, EnergyData, FindingLine, IntervalData, MeterLine, Name, Overview, Value
+from headend.web.shown import (
+    CurveData,
+    EnergyData,
+    Evidence,
+    FindingLine,
+    IntervalData,
+    MeterLine,
+    Name,
+    Overview,
+    Value,
+)
 from headend.web.views import Views, name_of
 from meterline.clock import NS, Clock
 from meterline.measurands import MEASURANDS
@@ -140,6 +150,21 @@ def api_router(views: Views, energy: EnergyViews, clock: Clock, guard: FormGuard
         """Interval amounts of the meter's account (or another counter of it); what is not there is not known."""
         span = span_of(start, end, hours, LONGEST_NS[resolution])
         return views.intervals(meter_of(meter), resolution, span, measurand)
+
+    @router.get("/meters/{meter}/evidence")
+    def evidence(meter: str, start: Moment = None, end: Moment = None, hours: Hours = 1) -> list[Evidence]:
+        """The signed batches a meter's readings came in (the first hundred of a span of at most a day)."""
+        return views.evidence(meter_of(meter), span_of(start, end, hours, DAY_NS))
+
+    @router.get("/evidence/{gateway}/{epoch}/{seq}", response_class=Response)
+    def batch(gateway: str, epoch: str, seq: int) -> Response:
+        """A batch, byte for byte as its gateway signed it."""
+        message = views.queries.store.evidence(gateway, epoch, seq)
+        if message is None:
+            raise HTTPException(404, "no such batch is stored")
+        name = f"{gateway}-{epoch}-{seq}.batch" if f"{gateway}{epoch}".replace("-", "").isalnum() else "batch"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(message, media_type="application/octet-stream", headers=headers)
 
     @router.get("/energy")
     def energy_of(first: dt.date | None = None, last: dt.date | None = None) -> EnergyData:

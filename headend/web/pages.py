@@ -19,10 +19,12 @@ from headend.causes import Scope
 from headend.entries import Entry, State
 from headend.findings import NoSuchFinding
 from headend.metered import power_of
+from headend.queries import Now
+from headend.stores.api import Span
 from headend.web.energy import EnergyViews
 from headend.web.guard import FormGuard
 from headend.web.marks import age_words, percent, spark_path
-from headend.web.shown import Name
+from headend.web.shown import Evidence, Name
 from headend.web.texts import TEXTS
 from headend.web.views import LASTING, Views
 from meterline.clock import NS, Clock
@@ -103,6 +105,7 @@ class Pages:
             shown=power_of(self._plant, known) or (gauges[0] if gauges else "power.active.total"),
             choices=gauges,
             ledger=self._ledger(known, request),
+            evidence=self._newest_evidence(meter, latest),
             entries=self._book.entries(now_ns=now_ns, meter=meter, most=12),
         )
 
@@ -270,6 +273,14 @@ class Pages:
         margin = min(max(3600 * NS, (end_ns - entry.start_ns) // 2), 24 * 3600 * NS)
         span_end = min(end_ns + margin, max(now_ns, end_ns))
         return {"start": self._views.iso(entry.start_ns - margin), "end": self._views.iso(span_end)}
+
+    def _newest_evidence(self, meter: str, latest: Mapping[str, Now]) -> Evidence | None:
+        """The signed batch in which the newest reading came."""
+        if not latest:
+            return None
+        newest_ns = max(now.slot_ns for now in latest.values())
+        found = self._views.evidence(meter, Span(newest_ns, newest_ns + 1), most=1)
+        return found[0] if found else None
 
     def _ledger(self, meter: Meter, request: Request) -> list[tuple[str, str]]:
         """The instrument as the inventory knows it."""

@@ -133,6 +133,26 @@ class Shade:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A signed batch that brought readings of a meter.
+
+    Attributes
+    ----------
+    digest : str
+        SHA-256 of its compressed body, which the next batch of the epoch names.
+    url : str
+        Where its bytes are.
+    """
+
+    gateway: str
+    epoch: str
+    seq: int
+    digest: str
+    size: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class IntervalData:
     """One interval amount."""
 

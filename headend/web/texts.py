@@ -44,6 +44,11 @@ TEXTS = Texts(
         "bit.reset": ("reset", "清零"),
         "bit.substituted": ("substituted", "人工替代"),
         "bit.maintenance": ("maintenance", "检修"),
+        "source.wire": ("wire", "总线"),
+        "source.meter-memory": ("meter's memory", "表内存储"),
+        "source.imported": ("imported", "导入"),
+        "source.manual": ("entered by hand", "人工录入"),
+        "source.third-party": ("third party", "第三方"),
         # carriers
         "electricity": ("Electricity", "电力"),
         "natural_gas": ("Natural gas", "天然气"),

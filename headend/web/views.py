@@ -20,6 +20,7 @@ from headend.web.shown import (
     Amount,
     CarrierLine,
     CurveData,
+    Evidence,
     FindingLine,
     Grade,
     IntervalData,
@@ -35,6 +36,7 @@ from meterline.measurands import MEASURANDS
 from meterline.plant import Plant
 from meterline.profiles import Title
 from meterline.readings import NO_VALUE, Quality
+from meterline.wire import digest_of
 
 HOUR_NS = 3600 * NS
 SPARK_HOURS = 6
@@ -186,6 +188,17 @@ class Views:
             findings=tuple(self._shade(entry, span) for entry in touching),
         )
 
+    def evidence(self, meter: str, span: Span, most: int = 100) -> list[Evidence]:
+        """The batches a meter's readings of a span came in, as signed and chained by its gateway."""
+        store = self.queries.store
+        found = []
+        for gateway, epoch, seq in store.origins(meter, span)[:most]:
+            message = store.evidence(gateway, epoch, seq)
+            if message is not None:
+                url = f"/api/evidence/{gateway}/{epoch}/{seq}"
+                found.append(Evidence(gateway, epoch, seq, digest_of(message).hex(), len(message), url))
+        return found
+
     def _shade(self, entry: Entry, span: Span) -> Shade:
         return Shade(
             finding=entry.id,
@@ -263,6 +276,7 @@ class Views:
             grade=grade,
             age_s=now.age_s,
             read_at=self.iso(now.read_ns),
+            source=now.source,
         )
 
     def iso(self, t_ns: int) -> str:

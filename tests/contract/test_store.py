@@ -17,7 +17,7 @@ from headend.stores.api import Block, Span, Store
 from headend.stores.embedded import EmbeddedStore
 from headend.stores.memory import MemoryStore
 from meterline.readings import MissingSpan, Poll, Quality, to_micro
-from meterline.wire import LostRange
+from meterline.wire import LostRange, unseal
 from tests.headend.gateway_twin import DECIMAL, ENERGY, FLOAT, MINUTE, POWER, T0, Twin, poll
 
 ALWAYS = Span(0, 2**62)
@@ -279,3 +279,19 @@ def shuffled_groups(blocks: list[Block], random: Random) -> Iterator[list[Block]
         size = random.randint(1, 4)
         yield blocks[:size]
         blocks = blocks[size:]
+
+
+def test_a_number_is_walked_back_to_the_batch_that_brought_it(store: Store, twin: Twin) -> None:
+    first = twin.block(poll("m1", T0, 100, 5), poll("m2", T0, 7, 5))
+    second = twin.block(poll("m1", T0 + MINUTE, 110, 5))
+    late = twin.block(poll("m1", T0 + DAY, 500, 5), poll("m2", T0 + MINUTE, 8, 5))
+    store.append([first, second, late])
+    assert store.origins("m1", Span(T0, T0 + 1)) == (first.key,)
+    assert store.origins("m1", ALWAYS) == (first.key, second.key, late.key)
+    assert store.origins("m2", Span(T0 + MINUTE, T0 + 2 * MINUTE)) == (late.key,)
+    assert store.origins("m1", Span(T0 + 1, T0 + MINUTE)) == ()
+    assert store.origins("nobody", ALWAYS) == ()
+    for key in store.origins("m1", ALWAYS):
+        message = store.evidence(*key)
+        assert message is not None
+        assert unseal(message).seq == key[2]

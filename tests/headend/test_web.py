@@ -25,7 +25,8 @@ from headend.web.shown import Grade, MeterState
 from headend.web.texts import TEXTS
 from meterline.errors import StoreUnavailable, Unreachable
 from meterline.measurands import Carrier
-from meterline.readings import Quality
+from meterline.readings import Quality, Source
+from meterline.wire import unseal, verify
 from tests.headend.seeded import NOW, SILENT, SIZE_KW, Seeded, load_kw, seed
 from tests.headend.small_plant import HOUR, MINUTE, small_plant
 
@@ -120,6 +121,21 @@ def test_times_are_plant_time_with_their_offset(client: TestClient) -> None:
     ]
     assert same[0] == same[1]
     assert (same[0]["t"][0], len(same[0]["t"])) == ("2026-03-02T16:00:00.000+08:00", 60)
+
+
+def test_a_number_on_the_page_leads_to_the_bytes_its_gateway_signed(seeded: Seeded, client: TestClient) -> None:
+    page = client.get("/meters/m-p2").text
+    found = re.search(r'href="(/api/evidence/gw-1/[0-9a-f]+/\d+)".*?title="SHA-256">([0-9a-f]{64})<', page, re.DOTALL)
+    assert found
+    message = client.get(found[1]).content
+    assert verify(message, seeded.twins["gw-1"].public).hex() == found[2]
+    newest = [p for p in unseal(message).polls if p.meter == "m-p2"][-1]
+    assert newest.slot_ns == NOW - MINUTE
+    assert round(load_kw("m-p2", newest.slot_ns) * 1000) in newest.numbers
+    span = {"start": "2026-03-02T17:00", "end": "2026-03-02T18:00"}
+    listed = client.get("/api/meters/m-p2/evidence", params=span).json()
+    assert [e["url"] for e in listed if e["digest"] == found[2]] == [found[1]]
+    assert client.get("/api/evidence/gw-1/00/1").status_code == 404
 
 
 def test_findings_by_state_and_meter(client: TestClient) -> None:
@@ -420,6 +436,7 @@ def test_every_text_a_page_asks_for_is_there() -> None:
         ("q.", get_args(Grade)),
         ("state.", get_args(MeterState)),
         ("mail.", get_args(MailState)),
+        ("source.", list(Source)),
         ("ev.", ["opened", "reopened", "worsened", "unknown", "known", "returned", "absorbed", "acknowledged"]),
         ("", list(Carrier)),
     ):
