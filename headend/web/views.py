@@ -56,6 +56,7 @@ class Views:
     def __init__(self, queries: Queries, book: FindingsBook, plant: Plant, *, simulated: bool) -> None:
         self.queries, self.book, self.plant, self.simulated = queries, book, plant, simulated
         self.zone = plant.site.site.zone
+        self._sparks: dict[str, tuple[int, tuple[float | None, ...]]] = {}
 
     # --- the plant
 
@@ -121,8 +122,7 @@ class Views:
         worst = max((entry.severity for entry in mine), key=lambda s: s.rank, default=None)
         spark: tuple[float | None, ...] = ()
         if power is not None and latest:
-            start_ns = now_ns - SPARK_HOURS * HOUR_NS
-            spark = self._spark(meter, power, start_ns, now_ns)
+            spark = self._spark(meter, power, now_ns)
         fresh = any(self._fresh(value) for value in latest.values())
         return MeterLine(
             id=meter,
@@ -149,17 +149,28 @@ class Views:
         covered = min(1.0, day.coverage * (day.end_ns - day.start_ns) / elapsed)
         return amount(day.micro / 1e6 if day.has_energy else None, unit, covered, day.quality)
 
-    def _spark(self, meter: str, measurand: str, start_ns: int, now_ns: int) -> tuple[float | None, ...]:
-        """Means at even steps of the window, so that all sparklines of a page have one time axis."""
-        curve = self.queries.curve(meter, measurand, Span(start_ns, now_ns), most=10 * SPARK_POINTS)
-        step = (now_ns - start_ns) // SPARK_POINTS
+    def _spark(self, meter: str, measurand: str, now_ns: int) -> tuple[float | None, ...]:
+        """Means at even steps up to the last full one, so that all sparklines of a page have one time axis.
+
+        Worked out once a step, whoever looks: a page of a hundred meters is looked at every few seconds.
+        """
+        step = SPARK_HOURS * HOUR_NS // SPARK_POINTS
+        end_ns = now_ns // step * step
+        known = self._sparks.get(meter)
+        if known is not None and known[0] == end_ns:
+            return known[1]
+        start_ns = end_ns - SPARK_POINTS * step
+        curve = self.queries.curve(meter, measurand, Span(start_ns, end_ns), most=10 * SPARK_POINTS)
         sums, counts = [0.0] * SPARK_POINTS, [0] * SPARK_POINTS
+        suspect = int(Quality.SUSPECT)
         for t, value, quality in zip(curve.t_ns.tolist(), curve.value.tolist(), curve.quality.tolist(), strict=True):
             at = min((t - start_ns) // step, SPARK_POINTS - 1)
-            if at >= 0 and not math.isnan(value) and not quality & Quality.SUSPECT:
+            if at >= 0 and not math.isnan(value) and not quality & suspect:
                 sums[at] += value
                 counts[at] += 1
-        return tuple(s / n if n else None for s, n in zip(sums, counts, strict=True))
+        spark = tuple(s / n if n else None for s, n in zip(sums, counts, strict=True))
+        self._sparks[meter] = (end_ns, spark)
+        return spark
 
     def curve(self, meter: str, measurand: str, span: Span, most: int) -> CurveData:
         """A curve with the findings that touch it."""
@@ -184,7 +195,7 @@ class Views:
             low=_numbers(curve.low.tolist()),
             high=_numbers(curve.high.tolist()),
             quality=tuple(quality),
-            suspect=tuple(n for n, q in enumerate(quality) if q & Quality.SUSPECT),
+            suspect=tuple(n for n, q in enumerate(quality) if q & int(Quality.SUSPECT)),
             findings=tuple(self._shade(entry, span) for entry in touching),
         )
 
