@@ -271,7 +271,7 @@ class DemoFacts:
             if not shown.size:
                 continue
             rows = queries.catalogue.intervals(meter.id, measurand, "15min", ever)
-            events = queries.catalogue.events(meter.id, measurand, ever)
+            events = [e for e in queries.catalogue.events(meter.id, measurand, ever) if e.correction_micro]
             checks.append(
                 EnergyCheck(
                     meter.id, measurand, MEASURANDS[measurand].unit,

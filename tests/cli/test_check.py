@@ -107,6 +107,17 @@ def test_a_wrong_profile_names_place_and_remedy(
         assert words in result.err
 
 
+def test_a_value_no_request_can_hold_is_refused(cli: Cli, site_folder: Path) -> None:
+    parts = "sum_of: [{at: 0}, {at: 500}], type: float32, unit: W"
+    (site_folder / "profiles").mkdir()
+    (site_folder / "profiles" / "maker-model.yaml").write_text(PROFILE.replace("at: 0, type: float32, unit: W", parts))
+    site = SITE.replace("profile: eastron-sdm630, bus: main-tcp", "profile: maker-model, bus: main-tcp")
+    (site_folder / "site.yaml").write_text(site, "utf-8")
+    result = cli("check")
+    assert result.code == 2
+    assert "its parts span 502 words, one answer holds 125" in result.err
+
+
 def test_a_folder_of_profiles_is_checked_and_used(cli: Cli, site_folder: Path) -> None:
     (site_folder / "mine").mkdir()
     (site_folder / "mine" / "maker-model.yaml").write_text(PROFILE, "utf-8")

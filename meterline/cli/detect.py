@@ -1,0 +1,49 @@
+"""``meterline detect``: what is wrong in a folder of recorded readings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from meterline.cli.screen import Screen
+from meterline.errors import ConfigError, Problem
+
+
+def detect(screen: Screen, folder: Path, out: Path, points: Path | None) -> None:
+    """Judge every plant of a dataset folder, write its findings, and say how many of which kind.
+
+    Raises
+    ------
+    ConfigError
+        The folder cannot be read, or the result cannot be written where it was asked for.
+    """
+    from analytics.history import examine_plant
+    from analytics.history.points import score_readings
+    from headend.dataset_folders import read_meters
+    from headend.dataset_records import read_plants, write_findings, write_points
+
+    meters = read_meters(folder)
+    for target in (out, points):
+        if target is not None and not target.parent.is_dir():
+            raise ConfigError([Problem(str(target), "", "its folder does not exist", "create the folder first")])
+    found = []
+    scores = None if points is None else points.open("w", encoding="utf-8", newline="\n")
+    try:
+        if scores is not None:
+            scores.write("meter,time,score\n")
+        for records in read_plants(folder, meters):
+            said = examine_plant(records)
+            found += said
+            if scores is not None:
+                for record in records:
+                    write_points(record, score_readings(record, said), scores)
+    finally:
+        if scores is not None:
+            scores.close()
+    count = write_findings(found, {meter.meter: meter.interval_ns for meter in meters}, out)
+    kinds = Counter(finding.kind for finding in found)
+    screen.json({"dataset": str(folder), "meters": len(meters), "findings": count, "kinds": kinds, "out": str(out)})
+    screen.table(
+        ("detect.kind", "detect.count"), [(kind, number) for kind, number in sorted(kinds.items())], right=(1,)
+    )
+    screen.say("detect.done", style="green", count=count, meters=len(meters), out=out)
