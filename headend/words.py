@@ -288,6 +288,8 @@ def number(value: Any) -> str:
         return f"{value:,d}"
     if not math.isfinite(value):
         return "–"
+    if value.is_integer() and abs(value) < 1e15:
+        return f"{value:,.0f}"
     if value != 0 and not 1e-3 <= abs(value) < 1e9:
         return f"{value:.3g}"
     places = 3 - math.floor(math.log10(abs(value))) if value else 0

@@ -87,7 +87,15 @@ class MeterLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The plant at a glance."""
+    """The plant at a glance.
+
+    Attributes
+    ----------
+    findings : mapping of severity to int
+        Those that last.
+    unacknowledged : int
+        Those that are over and that nobody has acknowledged.
+    """
 
     now: str
     site: str
@@ -97,6 +105,7 @@ class Overview:
     meters: int
     fresh: int
     findings: Mapping[str, int]
+    unacknowledged: int
     spark_hours: int
     heard_anything: bool
 

@@ -66,6 +66,7 @@ TEXTS = Texts(
         "silent_are": ("silent: {names}", "无应答：{names}"),
         "open_findings": ("Open findings", "项未关闭异常"),
         "no_findings": ("nothing is wrong, as far as the data say", "根据现有数据，无异常"),
+        "unacknowledged": ("over, but not acknowledged: {count}", "已恢复未确认：{count}"),
         "alarms": ("alarms: {count}", "报警 {count}"),
         "warnings": ("warnings: {count}", "警告 {count}"),
         "notes": ("notes: {count}", "提示 {count}"),

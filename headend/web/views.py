@@ -74,6 +74,7 @@ class Views:
             meters=len(lines),
             fresh=sum(meter.state == "fresh" for meter in lines),
             findings={severity.value: count for severity, count in self.book.counts(now_ns).items()},
+            unacknowledged=len(self.book.entries(now_ns=now_ns, states={State.RETURNED}, most=1000)),
             spark_hours=SPARK_HOURS,
             heard_anything=bool(latest),
         )
