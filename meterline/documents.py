@@ -20,6 +20,8 @@ from meterline.errors import ConfigError, Problem
 MAX_BYTES = 4_000_000
 """A configuration larger than this is a mistake (or an attack), not a site."""
 
+# libyaml where the wheel has it: profiles load in a quarter of the time.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PathKey = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,9 +56,9 @@ def parse_yaml(text: str, file: str) -> tuple[Any, Lines]:
     if len(text.encode()) > MAX_BYTES:
         raise ConfigError([Problem(file, "", f"larger than {MAX_BYTES // 1_000_000} MB", "split the file")])
     lines, problems = Lines(), list[Problem]()
-    loader: yaml.SafeLoader | None = None
+    loader: Any = None
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _LOADER(text)
         node = loader.get_single_node()
         if node is None:
             raise ConfigError([Problem(file, "", "the file is empty", "see the examples in config/")])
