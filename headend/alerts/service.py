@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from headend.alerts.chart import chinese_font
 from headend.alerts.compose import Composer
 from headend.alerts.delivery import Delivery
 from headend.alerts.mail import Mailer
@@ -76,8 +77,9 @@ class Alerting:
         """Send mails until `stopping`; run it in a thread, because a mail server may hang."""
         if self._delivery is None:
             stopping.wait()
-        else:
-            self._delivery.run(stopping)
+            return
+        chinese_font()  # matplotlib looks through all fonts once; not in the round that has an alarm to tell
+        self._delivery.run(stopping)
 
     def close(self) -> None:
         """Let go of the outbox; after the thread of `run` has ended."""
