@@ -157,13 +157,10 @@ def spread(track: Track, rules: CounterRules, boundaries: IntArray) -> IntervalE
         return IntervalEnergies(
             boundaries, np.zeros(count, np.int64), np.full(count, np.nan), np.zeros(count), absent, track.events
         )
-    clipped = np.clip(boundaries, t[0], t[-1])
-    step = np.clip(np.searchsorted(t, clipped, side="right") - 1, 0, t.size - 2)
+    clipped, step, into = locate(t, boundaries)
     dt = np.diff(t)
     rise = np.diff(account)
-    into = clipped - t[step]
-    at_boundary = account[step] + _share(into, rise[step], dt[step])
-    micro = np.diff(at_boundary)
+    micro = np.diff(account[step] + _share(into, rise[step], dt[step]))
 
     covered_ns = _time_in(track.covered, dt, step, into)
     known_ns = _time_in(track.known, dt, step, into)
@@ -175,6 +172,27 @@ def spread(track: Track, rules: CounterRules, boundaries: IntArray) -> IntervalE
     u = _boundary_uncertainty(rise, dt, step, into, rules.resolution)
     u[absent] = np.nan
     return IntervalEnergies(boundaries, micro, u, coverage, quality, track.events)
+
+
+def locate(t_ns: IntArray, instants_ns: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Instants clipped to the track, the step each falls into, and how far into it. [ns]"""
+    clipped = np.clip(instants_ns, t_ns[0], t_ns[-1])
+    step = np.clip(np.searchsorted(t_ns, clipped, side="right") - 1, 0, t_ns.size - 2)
+    return clipped, step, clipped - t_ns[step]
+
+
+def account_at(track: Track, instants_ns: IntArray) -> IntArray:
+    """The account at any instants, by straight lines between readings; held before the first and after the last.
+
+    Parameters
+    ----------
+    track : Track
+        Of at least two readings.
+    instants_ns : (n,) int64
+    """
+    _, step, into = locate(track.t_ns, instants_ns)
+    rise, dt = np.diff(track.account), np.diff(track.t_ns)
+    return track.account[step] + _share(into, rise[step], dt[step])
 
 
 def _share(into: IntArray, rise: IntArray, dt: IntArray) -> IntArray:

@@ -32,6 +32,7 @@ from analytics.series import CounterSeries
 from meterline.factors import load_factors
 from meterline.paths import factors_dir
 from meterline.readings import Quality
+from tests.analytics.methods_of_energy import ENERGY
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
 MIN = 60 * 10**9
@@ -182,6 +183,7 @@ RECOMPUTED: dict[str, Callable[[Given], Given]] = {
     "off-hours": off_hours,
     "phase-loss": phase_loss,
     "register-power": register_power,
+    **ENERGY,
 }
 
 
