@@ -244,6 +244,26 @@ def status(
     run_status(screen(json), file)
 
 
+@app.command()
+def energy(
+    dataset: Annotated[
+        Path,
+        typer.Option("--dataset", help="A folder with meters.csv and readings/METER.csv.gz; nothing else is read."),
+    ],
+    period: Annotated[str, typer.Option("--period", help="day or month (UTC).")] = "day",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The CSV file to write or replace. [default: a table]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Energies of recorded readings, each with its uncertainty (k = 2, without the instruments' class)."""
+    from meterline.cli.energy import energy_of_dataset
+
+    if period not in ("day", "month"):
+        raise typer.BadParameter("day or month", param_hint="--period")
+    energy_of_dataset(screen(json), dataset, period, out)
+
+
 grafana_app = typer.Typer(help="Put the dashboards into a Grafana, and check them there.", no_args_is_help=True)
 app.add_typer(grafana_app, name="grafana")
 

@@ -41,6 +41,17 @@ TEXTS = Texts({
         "The folder and the data source meterline are gone from {url}.", "已从 {url} 移除文件夹和数据源 meterline。",
     ),
     "grafana.answered": ("{count} of {all} queries bring data.", "{all} 个查询中有 {count} 个返回数据。"),
+    # --- energy
+    "energy.meter": ("meter", "仪表"),
+    "energy.date": ("date", "日期"),
+    "energy.kwh": ("kWh", "电量 kWh"),
+    "energy.u_kwh": ("± kWh", "± kWh"),
+    "energy.estimated_share": ("estimated", "估算占比"),
+    "energy.flags": ("flags", "标记"),
+    "energy.done": (
+        "{file}: {rows} row(s) of {meters} meter(s), {estimated} with an estimated share, {missing} unknown. ± is U at k = 2 without the instruments' class.",
+        "{file}：{meters} 块仪表共 {rows} 行，其中 {estimated} 行含估算，{missing} 行未知。± 为扩展不确定度（k = 2），不含器具准确度等级分量。",
+    ),
     # --- read
     "read.head": (
         "{meter} · {name} · {profile}: {requests} request(s), answer after {ms} ms on average",
