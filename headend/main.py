@@ -24,7 +24,7 @@ from headend.stores.influxdb import InfluxWriter
 from headend.supervise import Supervisor
 from headend.trust import trusted_keys
 from headend.web import create_app, serve_in_thread
-from meterline.clock import NS, Clock, ScaledClock
+from meterline.clock import NS, Clock
 from meterline.errors import EXIT_FINE, EXIT_UNREACHABLE, StoreUnavailable
 from meterline.settings import HeadendSettings
 
@@ -90,7 +90,7 @@ class _Headend:
         closing: ExitStack,
     ) -> None:
         self._settings, self._clock, self._supervisor, self._announce = settings, clock, supervisor, announce
-        self._factor = clock.factor if isinstance(clock, ScaledClock) else 1.0
+        self._factor = clock.factor
         plant = settings.plant
         self._influx = InfluxWriter(settings.file.influx, settings.folder) if settings.file.influx else None
         self.store = EmbeddedStore(settings.data)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 NS = 1_000_000_000
@@ -22,6 +23,11 @@ class Clock(Protocol):
     @property
     def simulated(self) -> bool:
         """Whether this is plant time of a simulation; stamped on every batch."""
+        ...
+
+    @property
+    def factor(self) -> float:
+        """Seconds of this clock in a real second; 1 on a real site."""
         ...
 
     def now_ns(self) -> int:
@@ -41,6 +47,7 @@ class SystemClock:
     """The real site's clock: the kernel's UTC for stamps, its monotonic clock for durations."""
 
     simulated = False
+    factor = 1.0
 
     def now_ns(self) -> int:
         return time.time_ns()
@@ -102,6 +109,67 @@ class ScaledClock:
             await asyncio.sleep(left / NS / self.factor)
 
 
+class HeldClock:
+    """A `ScaledClock` in a file, which stands still until whoever wrote the file lets it run.
+
+    How long processes take to start depends on the machine; at hundreds of plant seconds a real one, a start-up that
+    takes longer than planned would be a gap of half an hour in every meter.
+
+    Parameters
+    ----------
+    path
+        The file; `hold` writes it, `release` lets it run.
+
+    Raises
+    ------
+    ValueError
+        The file holds no clock.
+    """
+
+    simulated = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._clock = ScaledClock.parse(path.read_text(encoding="ascii"))
+
+    @classmethod
+    def hold(cls, path: Path, origin_ns: int, factor: float) -> HeldClock:
+        """Write a clock that stands at `origin_ns`."""
+        _write(path, ScaledClock.starting_at(origin_ns, factor, in_s=_HELD_S))
+        return cls(path)
+
+    def release(self) -> None:
+        """Let it run, from this moment, in every process that reads the file."""
+        _write(self._path, ScaledClock.starting_at(self._clock.origin_ns, self._clock.factor))
+
+    @property
+    def factor(self) -> float:
+        return self._clock.factor
+
+    def now_ns(self) -> int:
+        if self._clock.anchor_ns > time.monotonic_ns():
+            self._clock = ScaledClock.parse(self._path.read_text(encoding="ascii"))
+        return self._clock.now_ns()
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    async def sleep_until(self, t_ns: int) -> None:
+        while self.now_ns() < t_ns and self._clock.anchor_ns > time.monotonic_ns():
+            await asyncio.sleep(_LOOK_S)
+        await self._clock.sleep_until(t_ns)
+
+
+_HELD_S = 86_400.0
+_LOOK_S = 0.02
+
+
+def _write(path: Path, clock: ScaledClock) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(str(clock), encoding="ascii")
+    fresh.replace(path)
+
+
 class ManualClock:
     """A clock that stands still until a test moves it; waiting on it moves it, so nothing ever sleeps.
 
@@ -109,6 +177,7 @@ class ManualClock:
     """
 
     simulated = True
+    factor = 1.0
 
     def __init__(self, t_ns: int = 0) -> None:
         self.t_ns = t_ns

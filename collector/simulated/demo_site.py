@@ -32,8 +32,8 @@ DEMO_FACTOR = 400.0
 """Plant seconds per real second: 90 s are ten hours, from the afternoon shift into the night."""
 REPLAY_FACTOR = 1440.0
 """The same when a recording is replayed: a day a minute, so that days can be compared with it."""
-REPLAY_LEAD_S = 18.0
-"""Real time by which a replay's clock begins before the recording: by then all are up, on a busy machine too. [s]"""
+REPLAY_LEAD_S = 1.5
+"""Real time by which a replay's clock begins before the recording, so that its first midnight is read. [s]"""
 DEMO_BEGINS = dt.time(13, 30)
 """Time of day at the first start of a demo."""
 

@@ -64,7 +64,7 @@ TEXTS = Texts(
         "meters_deliver": ("meters deliver", "台电表在线"),
         "meters_of": ("{ok} of {total}", "{ok}/{total}"),
         "silent_are": ("silent: {names}", "无应答：{names}"),
-        "open_findings": ("Open findings", "项未关闭异常"),
+        "open_findings": ("Open findings", "未关闭异常"),
         "no_findings": ("nothing is wrong, as far as the data say", "根据现有数据，无异常"),
         "unacknowledged": ("over, but not acknowledged: {count}", "已恢复未确认：{count}"),
         "alarms": ("alarms: {count}", "报警 {count}"),

@@ -17,7 +17,7 @@ from meterline.cli.demo_facts import DemoFacts
 from meterline.cli.demo_view import DemoView
 from meterline.cli.processes import MAIN, Child, answers, end_leftovers, free_port, port_is_free, wait_for
 from meterline.cli.screen import Screen
-from meterline.clock import NS, ScaledClock
+from meterline.clock import NS, HeldClock
 from meterline.errors import ConfigError, Problem, Unreachable
 from meterline.paths import profiles_dir, sites_dir
 from meterline.plant import Plant, load_plant
@@ -26,8 +26,8 @@ from meterline.settings import load_gateway
 WEB_PORT = 8420
 LOOK_EVERY_S = 1.0
 UP_WITHIN_S = 30.0
-LEAD_S = 3.0
-"""The plant's time begins to run when the processes are up: the start-up of each takes about so long. [s]"""
+BEGIN_ANYWAY_S = 12.0
+"""The plant's time begins to run when all processes are up, or after this. [s]"""
 RESUME_AFTER_CRASH_S = 5.0
 """Real time by which the clock of a run that was killed may be ahead of what it had written down. [s]"""
 GRACE_S = 8.0
@@ -104,12 +104,14 @@ class Demo:
         mailbox.start()
         handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         started_s = time.monotonic()
-        clock = ScaledClock.starting_at(origin_ns, factor, in_s=LEAD_S)
+        clock = HeldClock.hold(self._folder / "clock", origin_ns, factor)
         facts = DemoFacts(self._folder)
         try:
             self._start(ports, files, clock)
+            self._await_all(ports.web, started_s)
+            clock.release()
             with view:
-                self._watch(view, facts, clock, started_s, ports.web)
+                self._watch(view, facts, clock, started_s)
             view.stopping()
         finally:
             self._end(clock, facts)
@@ -169,12 +171,12 @@ class Demo:
 
     # --- while it runs -------------------------------------------------------------------------------------------
 
-    def _start(self, ports: Any, files: Any, clock: ScaledClock) -> None:
+    def _start(self, ports: Any, files: Any, clock: HeldClock) -> None:
         self._logs.mkdir(exist_ok=True)
         for log in self._logs.glob("*.log"):
             log.replace(log.with_suffix(".log.1"))
         lang = ["--lang", self._screen.lang]
-        timed = ["--clock", str(clock)]
+        timed = ["--clock", f"file:{self._folder / 'clock'}"]
         replay = ["--replay", str(self._wish.replay.resolve())] if self._wish.replay else []
         state = ["--state", str(self._folder / "factory-state")]
         program = broker_program(self._folder, ports.broker, self._wish.broker)
@@ -190,18 +192,24 @@ class Demo:
         wait_for("the broker", lambda: answers(ports.broker), [broker, factory], UP_WITHIN_S)
         self._begin(gateway, clock)
 
-    def _begin(self, child: Child, clock: ScaledClock) -> None:
+    def _begin(self, child: Child, clock: HeldClock) -> None:
         child.start()
         self._children.append(child)
         self._remember(clock, clean=False)
 
-    def _watch(self, view: DemoView, facts: DemoFacts, clock: ScaledClock, started_s: float, page: int) -> None:
-        page_up = False
+    def _await_all(self, page: int, started_s: float) -> None:
+        """Until page and gateway are there; a slow machine's gateway may be late, and the demo goes on without it."""
+        gateway = self._children[-1]
+        until = started_s + BEGIN_ANYWAY_S
+        while not self._stop and time.monotonic() < until and all(child.ended is None for child in self._children):
+            if answers(page) and "connected to the broker" in gateway.last_words(20):
+                self._screen.say("demo.page_up", seconds=f"{time.monotonic() - started_s:.1f}")
+                return
+            time.sleep(0.05)
+
+    def _watch(self, view: DemoView, facts: DemoFacts, clock: HeldClock, started_s: float) -> None:
         while not self._stop:
             elapsed = time.monotonic() - started_s
-            if not page_up and answers(page):
-                page_up = True
-                self._screen.say("demo.page_up", seconds=f"{elapsed:.1f}")
             if self._wish.seconds is not None and elapsed >= self._wish.seconds:
                 return
             for child in self._children:
@@ -217,7 +225,7 @@ class Demo:
 
         return text(key, self._screen.lang, **values)
 
-    def _remember(self, clock: ScaledClock, *, clean: bool) -> None:
+    def _remember(self, clock: HeldClock, *, clean: bool) -> None:
         """Where the plant's clock is and who runs, for the next run."""
         self._past |= {"plant_ns": clock.now_ns(), "clean": clean}
         self._save()
@@ -235,7 +243,7 @@ class Demo:
                 child.kill()
         self._stop = True
 
-    def _end(self, clock: ScaledClock, facts: DemoFacts) -> None:
+    def _end(self, clock: HeldClock, facts: DemoFacts) -> None:
         """Stop in the order of the data, so that what was measured still arrives and is counted."""
         self._stop_child("gateway")
         if self._children:
@@ -252,7 +260,7 @@ class Demo:
             if child.name == name:
                 child.stop(GRACE_S)
 
-    def _await_round(self, clock: ScaledClock, facts: DemoFacts) -> None:
+    def _await_round(self, clock: HeldClock, facts: DemoFacts) -> None:
         """Let the head-end take in the last batches and make one more round over them, if it does so soon."""
         settled_ns = clock.now_ns() + round(0.3 * clock.factor * NS)
         until = time.monotonic() + LAST_ROUND_WITHIN_S

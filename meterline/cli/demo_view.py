@@ -12,7 +12,7 @@ from rich.text import Text
 from meterline.cli.demo_facts import DemoFacts, EnergyCheck, Found, PlantedFault, Progress, amount
 from meterline.cli.screen import Screen
 from meterline.cli.texts import text
-from meterline.clock import NS, ScaledClock
+from meterline.clock import NS, Clock
 from meterline.plant import Plant
 
 STATUS_LINE_EVERY_S = 10.0
@@ -123,9 +123,7 @@ class DemoView:
         """The user has to wait a moment."""
         self._screen.say("demo.stopping")
 
-    def summary(
-        self, facts: DemoFacts, clock: ScaledClock, origin_ns: int, elapsed_s: float, replay: Path | None
-    ) -> None:
+    def summary(self, facts: DemoFacts, clock: Clock, origin_ns: int, elapsed_s: float, replay: Path | None) -> None:
         """What came of it: numbers, energy, planted against found."""
         now_ns = clock.now_ns()
         screen = self._screen

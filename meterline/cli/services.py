@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from meterline.cli.screen import Screen
 from meterline.cli.texts import text
-from meterline.clock import NS, Clock, ScaledClock, SystemClock
+from meterline.clock import NS, Clock, HeldClock, ScaledClock, SystemClock
 from meterline.errors import ConfigError, Problem
 from meterline.settings import load_gateway, load_headend
 
@@ -31,8 +31,8 @@ def clock_of(text: str | None) -> Clock:
     if text is None:
         return SystemClock()
     try:
-        return ScaledClock.parse(text)
-    except ValueError as error:
+        return HeldClock(Path(text.removeprefix("file:"))) if text.startswith("file:") else ScaledClock.parse(text)
+    except (ValueError, OSError) as error:
         problem = f"{text!r} is no plant clock"
         raise ConfigError([Problem("command line", "--clock", problem, "it is handed over by `demo`")]) from error
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
-from meterline.clock import NS, ManualClock, ScaledClock, SystemClock
+from meterline.clock import NS, HeldClock, ManualClock, ScaledClock, SystemClock
 
 
 def test_a_scaled_clock_survives_the_way_to_another_process() -> None:
@@ -42,3 +43,27 @@ def test_waiting_on_a_manual_clock_moves_it() -> None:
 def test_waiting_for_the_past_returns_at_once() -> None:
     asyncio.run(SystemClock().sleep_until(0))
     asyncio.run(ScaledClock.starting_at(10 * NS, 1000).sleep_until(0))
+
+
+def test_a_held_clock_stands_in_every_process_until_it_is_released(tmp_path: Path) -> None:
+    parent = HeldClock.hold(tmp_path / "clock", 1_700_000_000 * NS, 1000)
+    child = HeldClock(tmp_path / "clock")
+    assert parent.now_ns() == child.now_ns() == 1_700_000_000 * NS
+    parent.release()
+    asyncio.run(asyncio.wait_for(child.sleep_until(1_700_000_005 * NS), 5))
+    assert child.now_ns() >= 1_700_000_005 * NS
+    assert abs(parent.now_ns() - child.now_ns()) < 1000 * NS
+    assert child.factor == 1000
+
+
+def test_waiting_on_a_held_clock_ends_when_it_runs(tmp_path: Path) -> None:
+    clock = HeldClock.hold(tmp_path / "clock", 0, 1000)
+
+    async def wait() -> None:
+        waiting = asyncio.create_task(HeldClock(tmp_path / "clock").sleep_until(NS))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        clock.release()
+        await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(wait())
