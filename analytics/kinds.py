@@ -181,6 +181,119 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "Transformer ratio: applied to one of both only?", "变比是否只用于其中之一？",
             "Scaling of power and energy in the meter's profile.", "电表配置文件中功率和电量的倍率。",
         ),
+        "word_swap": _row(
+            "meter", Severity.WARNING, "Garbage words", "字序错误或乱码",
+            "Readings make sense only with their two words exchanged, or not at all: a gateway, a driver or a restart "
+            "mixed them up. They are left out of the energy account.",
+            "读数只有交换高低字后才合理，或完全无意义：网关、驱动或重启造成字序混乱。这些读数不计入电能账。",
+            "Word order in the meter's profile, above all after a firmware update.",
+            "检查电表配置中的字序，尤其在固件升级后。",
+            "Two masters on one line, or answers that belong to another question.",
+            "同一总线是否有两个主站，或应答错位。",
+        ),
+        "noise": _row(
+            "meter", Severity.WARNING, "Noisy values", "数值噪声过大",
+            "Power scatters around what the counter says much more than usual: the momentary values are disturbed, the "
+            "energy is right.",
+            "功率围绕电量推算值的波动远大于平常：瞬时值受干扰，电能仍正确。",
+            "Loose current terminals, a current transformer far oversized.", "电流端子是否松动，互感器变比是否过大。",
+            "Inverters near the measuring leads.", "测量线附近是否有变频器。",
+        ),
+        "duplicate_ts": _row(
+            "meter", Severity.INFO, "Time stamps repeat", "时间戳重复",
+            "Readings come with the same time stamp again, or come twice. They count once.",
+            "读数的时间戳重复，或同一读数重复到达。只计一次。",
+            "Clock of the meter or of the data concentrator (stands still?).", "检查电表或集中器时钟是否停走。",
+            "Two programs that poll and forward the same meter.", "是否有两个程序同时采集并转发该表。",
+        ),
+        "clock_jump": _row(
+            "meter", Severity.WARNING, "Meter clock is wrong", "电表时钟错误",
+            "The meter's own clock is minutes or more away from the gateway's. Tariff periods and demand of the meter "
+            "itself are booked at the wrong time; our intervals use the gateway's clock.",
+            "电表自身时钟与网关相差数分钟以上。电表内的费率时段和需量归入错误时间；本系统按网关时钟计算。",
+            "Set the meter's clock; note the deviation before.", "校准电表时钟，并记录校准前偏差。",
+            "Clock battery of the meter (a date in the past after each power cut).", "电表时钟电池（停电后日期回退）。",
+        ),
+        "dst_shift": _row(
+            "meter", Severity.WARNING, "Meter clock is off by an hour", "电表时钟偏差一小时",
+            "The meter's clock is off by exactly one hour: daylight saving switched on, or a time zone set wrongly.",
+            "电表时钟正好相差一小时：误启用夏令时或时区设置错误。",
+            "Switch daylight saving off in the meter.", "关闭电表的夏令时功能。",
+            "Time zone in the meter.", "检查电表时区。",
+        ),
+        "ratio_change": _row(
+            "meter", Severity.ALARM, "Readings are off by a factor", "读数成倍偏差",
+            "Since a certain moment this meter counts a constant part, or multiple, of what the metering tree "
+            "says flows "
+            "through it: a transformer ratio was changed or a factor typed in wrongly.",
+            "自某时刻起，该表计量值与计量树推算值成固定比例：变比被更改或倍率录入错误。",
+            "Transformer ratio in the meter against the plate of the current transformers.",
+            "核对电表内变比与互感器铭牌。",
+            "Was a current transformer exchanged, or a parameter downloaded, at that time?",
+            "当时是否更换互感器或下装参数？",
+        ),
+        "theft": _row(
+            "meter", Severity.ALARM, "Part of the load bypasses the meter", "部分负荷绕越电表",
+            "Since a certain moment this meter misses a part of the load that the main meter still sees.",
+            "自某时刻起，该表少计一部分负荷，而总表仍能计到。",
+            "Look for a connection before the meter.", "检查表前是否有接线。",
+            "Seals, terminal cover, test block.", "检查封印、端子盖和试验端子。",
+            "One phase without current or voltage at a meter that sends no phases.",
+            "若该表不上传分相数据，检查是否缺相。",
+        ),
+        "phase_reversal": _row(
+            "meter", Severity.ALARM, "A current transformer is reversed", "电流互感器接反",
+            "One phase is counted backwards: its energy goes to the export counter and about two thirds of the "
+            "load are "
+            "missing from the import counter.",
+            "某相反向计量：该相电能计入反向示值，正向示值约少计三分之二负荷。",
+            "Direction (P1/P2) and secondary wires (S1/S2) of each current transformer.",
+            "检查各相互感器方向（P1/P2）和二次接线（S1/S2）。",
+            "Was someone at the cabinet at that time?", "当时是否有人在柜内作业？",
+        ),
+        "sum_mismatch": _row(
+            "use", Severity.ALARM, "Load that no sub-meter sees", "存在未分表计量的负荷",
+            "The main meter counts more than its sub-meters, losses and the usual unmetered load together.",
+            "总表电量大于各分表、损耗与正常未计量负荷之和。",
+            "Was a load connected before the sub-meters?", "是否有负荷接在分表之前？",
+            "A new sub-meter that is missing in the metering tree.", "是否有新分表未录入计量树？",
+        ),
+        "leak": _row(
+            "use", Severity.WARNING, "Constant extra load", "持续额外用能（泄漏）",
+            "Day and night this meter carries more than before by a constant amount: a leak, or something left "
+            "running.",
+            "该表昼夜均比以前多出固定用量：泄漏或设备常开。",
+            "Compressed air, water, steam: listen and look at night.", "夜间检查压缩空气、水、蒸汽管路。",
+            "What was installed or left on since then?", "自那时起新装或未关闭了哪些设备？",
+        ),
+        "base_load": _row(
+            "use", Severity.WARNING, "Idle load has risen", "基础负荷升高",
+            "In quiet hours this meter carries clearly more than before; in busy hours it does not.",
+            "空闲时段负荷明显高于以前，繁忙时段则没有。",
+            "Machines on stand-by instead of off.", "设备待机而未关机。",
+            "Ventilation, lighting, heating at night.", "夜间通风、照明、采暖。",
+        ),
+        "unusual_level": _row(
+            "use", Severity.INFO, "A day far above the expected", "全天用能偏高",
+            "At nearly all hours of the day this meter carried clearly more than on such days.",
+            "几乎全天各时段负荷均明显高于同类日。",
+            "More production than usual?", "产量是否高于平常？",
+            "Scaling, if meters before it do not show it.", "若上级表未见，检查倍率。",
+        ),
+        "unusual_shape": _row(
+            "use", Severity.INFO, "A day at other hours", "用能时段异常",
+            "The day's load is the usual one, but hours earlier or later.",
+            "当日负荷形状与平常相同，但整体提前或推后数小时。",
+            "Was the shift moved? Enter it in the calendar.", "班次是否调整？请录入日历。",
+            "Time switches.", "检查定时开关。",
+        ),
+        "missing_cycle": _row(
+            "use", Severity.INFO, "A working day did not happen", "缺少一个生产周期",
+            "Between usual working days there was one without work at this meter.",
+            "正常工作日之间，该表有一天没有生产负荷。",
+            "Holiday or maintenance? Enter it in the calendar.", "节假日或检修？请录入日历。",
+            "A machine that failed to start?", "设备是否未能启动？",
+        ),
     }
 )  # fmt: skip
 """Kind -> words and default severity. Every kind a detector may say is here."""

@@ -1,0 +1,10 @@
+"""Baselines: what a meter would be expected to show, learnt from its own past.
+
+- `expected_day`: the hours of a day from days of the same kind, for judging that day.
+"""
+
+from __future__ import annotations
+
+from analytics.baselines.expected_day import DayBook, Expected
+
+__all__ = ["DayBook", "Expected"]
