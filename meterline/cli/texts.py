@@ -33,6 +33,10 @@ TEXTS = Texts({
         "{file}: head-end: {gateways} gateway(s), {meters} meter(s), broker {broker}, {recipients} recipient(s) of alarms",
         "{file}：主站：网关 {gateways} 个，仪表 {meters} 块，消息代理 {broker}，告警收件人 {recipients} 个",
     ),
+    # --- detect
+    "detect.kind": ("kind", "类型"),
+    "detect.count": ("findings", "发现数"),
+    "detect.done": ("{count} finding(s) at {meters} meter(s): {out}", "{meters} 块仪表共 {count} 条发现：{out}"),
     # --- grafana
     "grafana.unchanged": ("Everything is as it should be.", "一切已是最新。"),
     "grafana.changed": ("{count} change(s) made.", "已作 {count} 处更改。"),
