@@ -10,6 +10,7 @@ them with `migrate`.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,8 +57,9 @@ MIGRATIONS: tuple[str, ...] = (
       PRIMARY KEY (meter, measurand, t_before_ns, t_after_ns, kind)) WITHOUT ROWID;
     CREATE TABLE gateways (gateway TEXT PRIMARY KEY, received_ns INTEGER NOT NULL, message BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE quarantine (
-      id INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, topic TEXT NOT NULL, reason TEXT NOT NULL,
-      detail TEXT NOT NULL, size INTEGER NOT NULL, message BLOB);
+      id INTEGER PRIMARY KEY, first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, times INTEGER NOT NULL,
+      topic TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, size INTEGER NOT NULL,
+      digest BLOB NOT NULL UNIQUE, message BLOB);
     CREATE TABLE chain (
       gateway TEXT NOT NULL, epoch TEXT NOT NULL, seq INTEGER NOT NULL, expected TEXT NOT NULL, found TEXT NOT NULL,
       seen_ns INTEGER NOT NULL, PRIMARY KEY (gateway, epoch, seq)) WITHOUT ROWID;
@@ -69,6 +71,8 @@ MIGRATIONS: tuple[str, ...] = (
 _CHANGE = "intervals.change"
 _KEPT_MESSAGES = 1000
 """Quarantined messages whose bytes are kept; of older ones only reason and size stay."""
+_KEPT_REFUSALS = 10_000
+"""And of so many anything at all: whoever floods us with rubbish does not fill the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,20 +344,23 @@ class Catalogue:
 
     # -- quarantine --------------------------------------------------------------------------------------------------
     def quarantine(self, received_ns: int, topic: str, reason: str, detail: str, message: bytes) -> None:
-        """Keep a message that cannot be used, with the reason."""
+        """Keep a message that cannot be used, with the reason; the same one again is counted, not kept again."""
+        digest = hashlib.sha256(b"\0".join((topic.encode(), reason.encode(), message))).digest()
         with self.transaction() as db:
             db.execute(
-                "INSERT INTO quarantine (received_ns, topic, reason, detail, size, message) VALUES (?, ?, ?, ?, ?, ?)",
-                (received_ns, topic[:200], reason, detail[:500], len(message), message[:262_144]),
+                "INSERT INTO quarantine (first_ns, last_ns, times, topic, reason, detail, size, digest, message)"
+                " VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (digest) DO UPDATE SET times = times + 1, last_ns = excluded.last_ns",
+                (received_ns, received_ns, topic[:200], reason, detail[:500], len(message), digest, message[:262_144]),
             )
+            newest = db.execute("SELECT max(id) FROM quarantine").fetchone()[0]
+            db.execute("DELETE FROM quarantine WHERE id <= ?", (newest - _KEPT_REFUSALS,))
             db.execute(
-                "UPDATE quarantine SET message = NULL WHERE message IS NOT NULL AND id <= "
-                "(SELECT max(id) FROM quarantine) - ?",
-                (_KEPT_MESSAGES,),
+                "UPDATE quarantine SET message = NULL WHERE message IS NOT NULL AND id <= ?", (newest - _KEPT_MESSAGES,)
             )
 
     def quarantined(self) -> dict[str, int]:
-        """Reason -> how many messages."""
+        """Reason -> how many different messages."""
         return dict(tuple(row) for row in self._rows("SELECT reason, count(*) FROM quarantine GROUP BY reason"))
 
     # -- chain -------------------------------------------------------------------------------------------------------

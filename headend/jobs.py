@@ -69,6 +69,7 @@ class Jobs:
         self._rollup = Rollup(plant, store, catalogue)
         self._started_ns = clock.now_ns()
         self._learnt: dict[str, tuple[str, Learnt]] = {}
+        self._looked_to: dict[str, int] = {}
 
     def run(self, every_s: float) -> None:
         """Round after round until the supervisor says stop; `every_s` real seconds between their starts."""
@@ -94,9 +95,12 @@ class Jobs:
         looked: dict[str, Looked] = {}
         learning = LEARN_A_ROUND
         off_hours: dict[Span, tuple[Stretch, ...]] = {}
+        news = {gateway: end for gateway, end in standing.items() if self._looked_to.get(gateway) != end}
+        self._looked_to = dict(standing)
         for meter in self._plant.site.meters:
-            end_ns = standing.get(self._plant.buses[meter.bus].gateway)
-            if end_ns is None:
+            gateway = self._plant.buses[meter.bus].gateway
+            end_ns = news.get(gateway)
+            if end_ns is None:  # never heard of, or nothing new since the last round
                 continue
             span = Span(max(end_ns - WINDOW_NS, first_ns), end_ns)
             if span not in off_hours:
@@ -105,9 +109,9 @@ class Jobs:
             if learning and self._learnt.get(meter.id, ("",))[0] != today:
                 learning -= 1
                 self._supervisor.attempt(f"learning {meter.id}", partial(self._learn, meter, end_ns, first_ns, today))
-            self._supervisor.attempt(
-                f"detectors of {meter.id}", partial(self._look, meter, span, off_hours[span], findings, looked)
-            )
+            look = partial(self._look, meter, span, off_hours[span], findings, looked)
+            if self._supervisor.attempt(f"detectors of {meter.id}", look) is not None:
+                self._looked_to.pop(gateway, None)  # once more in the next round
         self._book.observe(findings, looked, now_ns, gone=gone)
 
     def _look(

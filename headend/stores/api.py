@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headend.ledger import Link
+from meterline.clock import NS
 from meterline.readings import MissingSpan, Poll, Reading
 from meterline.wire import Batch, LostRange, Ranges
 
@@ -119,7 +120,7 @@ class Totals:
     Attributes
     ----------
     last_slot_ns
-        Newest slot of any poll, UTC; None while empty. [ns]
+        Newest slot of any poll that is not ahead of its time, UTC; None while there is none. [ns]
     """
 
     batches: int
@@ -175,7 +176,10 @@ class StoreReader(Protocol):
         ...
 
     def latest(self) -> Mapping[tuple[str, str], Reading]:
-        """Newest reading of every meter and measurand, by slot; of several polls of one slot the one read last."""
+        """Newest reading of every meter and measurand, by slot; of several polls of one slot the one read last.
+
+        A slot that lay more than an hour ahead when it arrived does not count: a gateway's clock is wrong.
+        """
         ...
 
     def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, Span]]:
@@ -200,6 +204,15 @@ class StoreReader(Protocol):
 
 Rank = tuple[int, int, int, str, int, int]
 """Orders polls of one meter and shape, the same in whatever order they arrive; the greatest is the newest."""
+
+
+AHEAD_NS = 3600 * NS
+"""A slot further ahead of its own arrival comes from a wrong clock; it is kept, but it is never the newest."""
+
+
+def is_ahead(poll: Poll, received_ns: int) -> bool:
+    """Whether a poll claims a moment that had not come when it arrived."""
+    return poll.slot_ns > received_ns + AHEAD_NS
 
 
 def rank_of(poll: Poll, batch: Batch, place: int) -> Rank:

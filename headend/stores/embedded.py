@@ -32,6 +32,7 @@ from headend.stores.api import (
     Receipt,
     Span,
     Totals,
+    is_ahead,
     newest_readings,
     rank_of,
 )
@@ -158,15 +159,11 @@ class EmbeddedReader:
 
     def totals(self) -> Totals:
         batches = readings = 0
-        last: int | None = None
         for path in self._days():
             with self._reading(path) as db:
                 more = db.execute("SELECT batches, readings FROM totals").fetchone()
-                edges = hot.bounds(db)
             batches, readings = batches + more[0], readings + more[1]
-            if edges is not None:
-                last = edges[1] if last is None else max(last, edges[1])
-        return Totals(batches, readings, last)
+        return Totals(batches, readings, max((rank[0] for rank, _ in self._newest().values()), default=None))
 
     def close(self) -> None:
         self._pool.close()
@@ -337,7 +334,7 @@ class EmbeddedStore(EmbeddedReader):
             rank = rank_of(poll, batch, place)
             place += len(poll.numbers)
             known = self._latest.get((poll.meter, poll.shape.id))
-            if known is None or rank > known[0]:
+            if (known is None or rank > known[0]) and not is_ahead(poll, block.received_ns):
                 self._latest[poll.meter, poll.shape.id] = (rank, poll)
 
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import orjson
 
-from headend.stores.api import Block, Key, Rank, Span, rank_of
+from headend.stores.api import Block, Key, Rank, Span, is_ahead, rank_of
 from meterline.errors import StoreUnavailable
 from meterline.ranges import RangeSet
 from meterline.readings import ClockState, Column, MissingSpan, Poll, Shape, Source
-from meterline.wire import Batch, LostRange, Ranges
+from meterline.wire import LostRange, Ranges
 
 VERSION = 1
 """`PRAGMA user_version` of a day's file; a file of a newer version is refused, never guessed at."""
@@ -202,7 +202,7 @@ class DayWriter:
             self._record(identity, batch.seq, batch.seq)
             place = 0
             for poll in batch.polls:
-                rows.append(self._poll_row(poll, batch, row, place))
+                rows.append(self._poll_row(poll, block, row, place))
                 place += len(poll.numbers)
             if batch.missing:
                 self._db.executemany(
@@ -263,13 +263,13 @@ class DayWriter:
         row = self._db.execute("SELECT digest FROM batches WHERE gateway = ? AND epoch = ? AND seq = ?", key).fetchone()
         return None if row is None else bytes(row[0])
 
-    def _poll_row(self, poll: Poll, batch: Batch, row: int, place: int) -> tuple[object, ...]:
+    def _poll_row(self, poll: Poll, block: Block, row: int, place: int) -> tuple[object, ...]:
         number = self._next_poll
         self._next_poll += 1
         meter = self._meters.get(poll.meter) or self._new_meter(poll.meter)
         shape = self._shape_id(poll.shape)
-        known, rank = self._newest.get((meter, shape)), rank_of(poll, batch, place)
-        if known is None or rank > known[0]:
+        known, rank = self._newest.get((meter, shape)), rank_of(poll, block.batch, place)
+        if (known is None or rank > known[0]) and not is_ahead(poll, block.received_ns):
             self._newest[meter, shape] = (rank, number)
             self._newer.add((meter, shape))
         return (

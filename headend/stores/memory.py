@@ -17,6 +17,7 @@ from headend.stores.api import (
     Receipt,
     Span,
     Totals,
+    is_ahead,
     newest_readings,
     rank_of,
 )
@@ -98,16 +99,21 @@ class MemoryStore:
         return touching(settled(told), span)
 
     def latest(self) -> Mapping[tuple[str, str], Reading]:
+        return newest_readings(poll for _, poll in self._newest().values())
+
+    def _newest(self) -> dict[tuple[str, str], tuple[Rank, Poll]]:
         newest: dict[tuple[str, str], tuple[Rank, Poll]] = {}
         for block in self._blocks:
             place = 0
             for poll in block.batch.polls:
                 mine = (rank_of(poll, block.batch, place), poll)
                 place += len(poll.numbers)
+                if is_ahead(poll, block.received_ns):
+                    continue
                 newest[poll.meter, poll.shape.id] = max(
                     mine, newest.get((poll.meter, poll.shape.id), mine), key=lambda pair: pair[0]
                 )
-        return newest_readings(poll for _, poll in newest.values())
+        return newest
 
     def changed(self, since: Cursor) -> tuple[Cursor, Mapping[str, Span]]:
         touched: dict[str, Span] = {}
@@ -127,7 +133,7 @@ class MemoryStore:
         return Totals(
             len(self._blocks),
             sum(len(poll.numbers) for poll in polls),
-            max((poll.slot_ns for poll in polls), default=None),
+            max((rank[0] for rank, _ in self._newest().values()), default=None),
         )
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -202,6 +203,16 @@ def test_latest_is_by_slot_not_by_arrival(store: Store, twin: Twin) -> None:
     }
     assert latest["m1", POWER].read_ns == T0 + MINUTE + 150_000_000
     assert latest["m1", POWER].profile == DECIMAL.profile
+
+
+def test_a_clock_that_runs_ahead_is_kept_but_is_not_the_newest(store: Store, twin: Twin) -> None:
+    honest = twin.block(poll("m1", T0, 1, 1))
+    ahead = replace(twin.block(poll("m1", T0 + 365 * DAY, 2, 2)), received_ns=T0)
+    slightly = replace(twin.block(poll("m1", T0 + 5 * MINUTE, 3, 3)), received_ns=T0)
+    store.append([honest, ahead, slightly])
+    assert store.latest()["m1", ENERGY].number == 3
+    assert store.totals().last_slot_ns == T0 + 5 * MINUTE
+    assert len(store.series("m1", ENERGY, ALWAYS)) == 3
 
 
 def test_changes_follow_the_order_of_commits(store: Store, twin: Twin) -> None:

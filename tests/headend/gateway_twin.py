@@ -79,4 +79,6 @@ class Twin:
 
 
 def block_of(sealed: Sealed) -> Block:
-    return Block(sealed.message, sealed.digest, unseal(sealed.message), T0)
+    batch = unseal(sealed.message)
+    arrived = max([batch.at_ns, *(p.slot_ns for p in batch.polls)])
+    return Block(sealed.message, sealed.digest, batch, arrived)

@@ -232,6 +232,24 @@ def test_a_number_used_twice_goes_into_quarantine(desk: Desk) -> None:
     assert desk.store.series("m1", ENERGY, Span(0, 2**62)).micro.tolist() == [1_000_000]
 
 
+def test_the_same_rubbish_again_is_counted_and_not_kept_again(desk: Desk) -> None:
+    for _ in range(3):
+        desk.ingest.take([Message(batch_topic("gw-1"), b"junk", T0)])
+    with desk.catalogue.transaction() as db:
+        (row,) = db.execute("SELECT times, message FROM quarantine").fetchall()
+    assert tuple(row) == (3, b"junk")
+    assert desk.ingest.figures.quarantined == 3
+
+
+def test_a_flood_of_rubbish_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headend.catalogue._KEPT_REFUSALS", 20)
+    monkeypatch.setattr("headend.catalogue._KEPT_MESSAGES", 5)
+    desk.ingest.take([Message(batch_topic("gw-1"), b"junk %d" % k, T0) for k in range(50)])
+    with desk.catalogue.transaction() as db:
+        kept = [row[0] for row in db.execute("SELECT message FROM quarantine ORDER BY id")]
+    assert kept == [None] * 15 + [b"junk %d" % k for k in range(45, 50)]
+
+
 def test_holes_are_asked_for_when_they_have_settled(desk: Desk) -> None:
     batches = [desk.batch(k) for k in range(10)]
     (ack,) = desk.ingest.take([batches[0], batches[4]])
