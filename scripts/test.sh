@@ -12,7 +12,7 @@ step() { # NAME MINUTES COMMAND...
     shift 2
     printf '\n==> %s (at most %s min)\n' "$name" "$minutes"
     begun=$(date +%s)
-    if command -v timeout >/dev/null 2>&1; then timeout -k 20 "${minutes}m" "$@"; else "$@"; fi
+    if command -v timeout >/dev/null 2>&1; then timeout -s INT -k 30 "${minutes}m" "$@"; else "$@"; fi
     status=$?
     took=$(($(date +%s) - begun))
     verdict=ok
@@ -29,7 +29,7 @@ step format 1 $bin/ruff format --check .
 step lint 1 $bin/ruff check .
 step types 2 $bin/mypy
 step imports 1 $bin/lint-imports --no-logo
-step tests 5 $bin/python -m pytest --keep-budget -n "$workers" --dist loadfile -m 'not system' "$@"
+step tests 7 $bin/python -m pytest --keep-budget -n "$workers" --dist loadfile -m 'not system' "$@"
 step system 5 $bin/python -m pytest --keep-budget -m system
 
 printf '\nmake test, step by step:\n%s' "$table"
