@@ -167,12 +167,29 @@ class Catalogue:
             self._tables = Tables(self.path, "")
             if write:
                 migrate(self._tables, "catalogue", MIGRATIONS)
+            else:
+                self._check_version()
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
 
     def close(self) -> None:
         """Let go of the file."""
         self._tables.close()
+
+    def _check_version(self) -> None:
+        """A reader changes nothing, so the tables must be those this software knows."""
+        tables = self._tables.row("SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'")
+        found = (
+            self._tables.row("SELECT version FROM schema_versions WHERE name = 'catalogue'")
+            if tables and tables[0]
+            else None
+        )
+        if found is None or found[0] != len(MIGRATIONS):
+            version = "none" if found is None else found[0]
+            self._tables.close()
+            raise StoreUnavailable(
+                f"{self.path} is at version {version}, this software reads {len(MIGRATIONS)}: start the head-end first"
+            )
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
