@@ -164,7 +164,7 @@ class Catalogue:
                 folder.mkdir(parents=True, exist_ok=True)
             elif not self.path.exists():
                 raise StoreUnavailable(f"{self.path} is not there: the head-end has not run yet")
-            self._tables = Tables(self.path, "")
+            self._tables = Tables(self.path, write=write)
             if write:
                 migrate(self._tables, "catalogue", MIGRATIONS)
             else:
@@ -444,6 +444,11 @@ def migrate(tables: Tables, name: str, steps: Sequence[str]) -> None:
     StoreUnavailable
         The file has seen more steps than this software knows: it is older than the data.
     """
+    known = tables.row("SELECT count(*) FROM sqlite_master WHERE name = 'schema_versions'")
+    if known is not None and known[0]:
+        row = tables.row("SELECT version FROM schema_versions WHERE name = ?", name)
+        if row is not None and row[0] == len(steps):
+            return  # nothing to write: a program that only looks in does not disturb the one that writes
     with tables.transaction() as db:
         db.execute(
             "CREATE TABLE IF NOT EXISTS schema_versions (name TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID"
@@ -463,12 +468,12 @@ def migrate(tables: Tables, name: str, steps: Sequence[str]) -> None:
 def _statements(script: str) -> Iterable[str]:
     """Split a script; `executescript` would end the transaction around it."""
     statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
+    for piece in script.split(";"):
+        statement += piece + ";"
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
-    if statement.strip():
+    if statement.strip(" \n;"):
         yield statement
 
 

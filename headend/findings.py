@@ -55,7 +55,7 @@ class FindingsBook:
     def __init__(self, path: Path, plant: Plant, *, delays: Mapping[str, Delays] = DELAYS) -> None:
         self.plant = plant
         self._delays = delays
-        self._tables = Tables(path, "")
+        self._tables = Tables(path)
         migrate(self._tables, "findings", (SCHEMA,))
 
     def close(self) -> None:

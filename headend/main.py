@@ -100,7 +100,8 @@ class _Headend:
         self.book = FindingsBook(self.catalogue.path, plant)
         closing.callback(self.book.close)
         # pages and mails read on connections of their own: a round in progress does not make them wait
-        self.queries = Queries(plant, EmbeddedReader(settings.data), Catalogue(settings.data), fresh_ns=self._fresh_ns)
+        looked_at = Catalogue(settings.data, write=False)
+        self.queries = Queries(plant, EmbeddedReader(settings.data), looked_at, fresh_ns=self._fresh_ns)
         closing.callback(self.queries.close)
         web = settings.file.web
         self.alerting = Alerting(

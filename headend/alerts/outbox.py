@@ -96,7 +96,7 @@ class Outbox:
     """
 
     def __init__(self, path: Path) -> None:
-        self.tables = Tables(path, "")
+        self.tables = Tables(path)
         migrate(self.tables, "outbox", (SCHEMA,))
 
     def close(self) -> None:
