@@ -20,6 +20,9 @@ PER_DAY = 96
 BEGIN = 1_704_067_200 * SECOND_NS
 """2024-01-01, a Monday, UTC."""
 TRADES = ("two-shift", "office", "process", "cold-store", "bakery")
+CYCLIC = ("two-shift", "office", "bakery")
+WITH_CYCLE = ("off_hours", "missing_cycle", "unusual_shape")
+"""Kinds that only mean something where there is a daily cycle."""
 LOSS, UNMETERED = 0.015, 0.02
 """Of the sub-meters' sum; of the mean load."""
 DIGIT_KWH = 0.01
@@ -236,7 +239,13 @@ def _rows(
 
 
 def make_plant(
-    name: str, seed: int, days: int, faults: Sequence[Planted] = (), view: str = "full", subs: int = 3
+    name: str,
+    seed: int,
+    days: int,
+    faults: Sequence[Planted] = (),
+    view: str = "full",
+    subs: int = 3,
+    trades: Sequence[str] = (),
 ) -> list[MeterRecord]:
     """A main meter and its sub-meters, with faults planted.
 
@@ -249,6 +258,8 @@ def make_plant(
     faults : sequence of Planted
     view : str
         Of the sub-meters; the main has everything.
+    trades : sequence of str
+        Of each sub-meter; by default they follow from the seed.
 
     Returns
     -------
@@ -261,7 +272,8 @@ def make_plant(
     for number in range(1, subs + 1):
         own = replace(facts, meter=f"{name}-s{number}", wraps_at_kwh=1e6, parent=facts.meter)
         mine = [fault for fault in faults if fault.meter == own.meter]
-        load = trade_load(TRADES[(seed + number) % len(TRADES)], days, np.random.default_rng((seed, number)))
+        trade = trades[number - 1] if trades else TRADES[(seed + number) % len(TRADES)]
+        load = trade_load(trade, days, np.random.default_rng((seed, number)))
         for fault in mine:
             if fault.kind in IN_LOAD:
                 load = change_load(load, fault, rng)
@@ -299,6 +311,8 @@ def random_fault(meter: str, kind: str, first_day: int, last_day: int, rng: np.r
         "drift": float(rng.uniform(0.06, 0.1)), "off_hours": float(rng.uniform(0.45, 0.8)),
         "unusual_level": float(rng.uniform(1.25, 1.7)), "unusual_shape": float(rng.integers(3, 8)),
     }.get(kind, 1.0)  # fmt: skip
+    if kind in WITH_CYCLE and day % 7 > 4:
+        midnight -= 2 * PER_DAY  # a day on which everyone works
     if kind in ("missing_cycle", "unusual_level", "unusual_shape"):
         return Planted(meter, kind, midnight, midnight + PER_DAY - 1, size)
     if kind == "off_hours":

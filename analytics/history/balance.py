@@ -35,6 +35,8 @@ OWN_SCATTER = 0.35
 """A cause may vary by this part of itself (load that nobody meters is no constant)."""
 LOSS_SPAN = (0.15, 0.7)
 """A loss of 15 to 70 % that is no step of a transformer ratio looks like a bypass."""
+RECONSIDERED, EXPLAINS = 4, 0.9
+"""One cause that explains nine tenths of the polls of up to four days is likelier than two."""
 COLLAPSED = 0.5
 """A meter below this part of the least it counted in weeks has not just gone idle."""
 STEPS = (0.5, 2.0 / 3.0, 0.75, 0.8, 0.001, 0.01, 0.1, 0.2, 0.25, 0.4, 0.6)
@@ -252,8 +254,9 @@ class _Walk:
             )
             if bool(usual.all()) and int(against.sum()) >= FEWEST:
                 self._name(cause, options[0], slot)
-                cause.end = int(recent[0])
-                self.active.remove(cause)
+                if cause in self.active:
+                    cause.end = int(recent[0])
+                    self.active.remove(cause)
                 return
         if slots.size < OF:
             return
@@ -262,7 +265,28 @@ class _Walk:
         if slots.size >= DECIDE or (clear and slots.size >= 2 * OF) or options[0].unexplained < 0.0:
             self._name(cause, options[0], slot)
 
+    def _reconsider(self, cause: Cause, slot: int) -> bool:
+        """Whether the new departure only shows that an active cause was named wrongly; if so, that one is renamed."""
+        for earlier in [c for c in self.active if c is not cause and c.decided is not None and not c.collapsed]:
+            slots = np.arange(max(earlier.start, slot - RECONSIDERED * DECIDE), slot + 1)
+            slots = slots[np.isfinite(self.rest[slots])]
+            others = [c for c in self.active if c is not cause and c is not earlier]
+            best = self._options(slots, others)[0]
+            if best.unexplained < 0.0 or best.who == earlier.who:
+                continue
+            apart = np.abs(self._left(slots, others) - best.explained(self, slots))
+            room = self._room(slots, others) + OWN_SCATTER * np.abs(best.explained(self, slots))
+            if float(np.mean(apart <= room)) >= EXPLAINS:
+                earlier.who, earlier.size, earlier.scatter = best.who, best.size, best.unexplained
+                earlier.decided = slot
+                self.active.remove(cause)
+                self.causes.remove(cause)
+                return True
+        return False
+
     def _name(self, cause: Cause, option: Option, slot: int) -> None:
+        if self._reconsider(cause, slot):
+            return
         cause.who, cause.size, cause.scatter = option.who, option.size, abs(option.unexplained)
         cause.decided, cause.collapsed = slot, option.unexplained < 0.0
         self._absorb(cause)

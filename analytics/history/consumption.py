@@ -53,6 +53,8 @@ SAME_AT_WORK = 0.25
 FLOOR_DAYS = 4
 FLOOR_GIVE_UP = 28
 """After four weeks a raised floor is the new normal."""
+BEGINNINGS = ("unusual_level", "off_hours")
+"""What the first days of a raised floor look like."""
 MEMORY = 28
 LAGS = np.array([lag for lag in range(-MOST_SHIFT, MOST_SHIFT + 1) if abs(lag) >= LEAST_SHIFT])
 SHIFTED = (np.arange(HOURS) - LAGS[:, None]) % HOURS
@@ -300,7 +302,7 @@ class ConsumptionWatch:
             )
             self.raised.clear()
             # days called unusual one by one were the beginning of this
-            self.marks[:-1] = [m for m in self.marks[:-1] if m.kind != "unusual_level" or m.first < first * HOURS]
+            self.marks[:-1] = [m for m in self.marks[:-1] if m.kind not in BEGINNINGS or m.first < first * HOURS]
             return True
         return False
 
