@@ -277,6 +277,26 @@ def energy(
     energy_of_dataset(screen(json), dataset, period, out)
 
 
+bench_app = typer.Typer(help="Measure this software on this machine.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.command("detect")
+def bench_detect(
+    dataset: Annotated[
+        Path | None, typer.Option("--dataset", help="A labelled folder: meters.csv, readings/ and labels.csv.")
+    ] = None,
+    plants: Annotated[int, typer.Option("--plants", min=4, help="Generated plants of four meters each.")] = 300,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes at work.")] = 2,
+    scale: Annotated[int, typer.Option("--scale", min=1, max=64, help="So many times more work.")] = 1,
+    json: Json = False,
+) -> None:
+    """Score the detectors: found, missed, false, named, how soon, how fast."""
+    from meterline.cli.bench_detect import bench_detect as run_bench
+
+    run_bench(screen(json), dataset, plants, workers, scale)
+
+
 grafana_app = typer.Typer(help="Put the dashboards into a Grafana, and check them there.", no_args_is_help=True)
 app.add_typer(grafana_app, name="grafana")
 

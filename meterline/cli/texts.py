@@ -33,6 +33,10 @@ TEXTS = Texts({
         "{file}: head-end: {gateways} gateway(s), {meters} meter(s), broker {broker}, {recipients} recipient(s) of alarms",
         "{file}：主站：网关 {gateways} 个，仪表 {meters} 块，消息代理 {broker}，告警收件人 {recipients} 个",
     ),
+    # --- bench
+    "bench.figure": ("figure", "指标"),
+    "bench.value": ("value", "数值"),
+    "bench.unit": ("unit", "单位"),
     # --- detect
     "detect.kind": ("kind", "类型"),
     "detect.count": ("findings", "发现数"),
