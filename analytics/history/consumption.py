@@ -21,6 +21,8 @@ from analytics.series import FloatArray, runs
 HOURS = 24
 LEAST_LEVEL = 0.2
 """A day is worth a finding when it lies this far above the expected, at nearly all hours."""
+ONE_FACTOR = 1.25
+"""... and nearly by the same factor: where hours differ by more, something was on or off instead."""
 SIGMAS = 4.0
 WORKING = 0.3
 """A day has a cycle if its busy hours stand above its quiet ones by this part of the mean."""
@@ -46,11 +48,14 @@ LEAST_FLOOR = 0.03
 """A raised floor is worth a finding from this part of the mean load."""
 OF_IDLE = 0.2
 """... and from this part of the idle load."""
-FLOOR_SIGMAS, MEAN_SIGMAS = 2.5, 3.5
-"""Four days in a row above the first, their mean above the second."""
+FLOOR_SIGMAS, FLOOR_EVIDENCE = 2.5, 9.0
+"""Every day in a row is above the first; their mean, times the root of their number, above the second [sigma]. Nights
+in a row resemble each other, so that the root promises too much: 9 stands where 4.5 would do for independent ones."""
+STEADY = 0.5
+"""What leaks, leaks every day: the least day's excess is at least this part of the mean."""
 SAME_AT_WORK = 0.25
 """A leak runs at work, too; what is raised only in quiet hours is a base load."""
-FLOOR_DAYS = 4
+FLOOR_DAYS, FLOOR_DAYS_MOST = 4, 7
 FLOOR_GIVE_UP = 28
 """After four weeks a raised floor is the new normal."""
 BEGINNINGS = ("unusual_level", "off_hours")
@@ -67,8 +72,8 @@ class DayFacts:
 
     Attributes
     ----------
-    level : float
-        What nearly all hours (4 of 5) exceed, as a multiple of the expected.
+    level, level_high : float
+        What 4 of 5 hours exceed, and what 1 of 5 hours does, as a multiple of the expected.
     apart : float
         Mean distance from the expected, as a share of its mean.
     shifted, lag : float, int
@@ -80,6 +85,7 @@ class DayFacts:
     """
 
     level: float
+    level_high: float
     apart: float
     shifted: float
     lag: int
@@ -103,7 +109,8 @@ def compare(hours: FloatArray, expected: Expected, reach: tuple[float, float]) -
     if known.sum() < 16:
         return None
     e, x, mean = expected.hours, hours, max(expected.mean, 1e-9)
-    level = quantile(x[known] / np.maximum(e[known], 1e-3 * mean), 0.2)
+    times = x[known] / np.maximum(e[known], 1e-3 * mean)
+    level, level_high = quantile(times, 0.2), quantile(times, 0.8)
     apart = float(np.mean(np.abs(x - e)[known])) / mean
     distances = np.abs(x - e[SHIFTED])[:, known].mean(axis=1) / mean
     best = int(np.argmin(distances))
@@ -117,7 +124,7 @@ def compare(hours: FloatArray, expected: Expected, reach: tuple[float, float]) -
             cycle = np.nan
     order = np.argsort(e, kind="stable")
     quiet, busy = order[:FLOOR_HOURS], order[-FLOOR_HOURS:]
-    return DayFacts(level, apart, shifted, lag, cycle, _median((x - e)[quiet]), _median((x - e)[busy]))
+    return DayFacts(level, level_high, apart, shifted, lag, cycle, _median((x - e)[quiet]), _median((x - e)[busy]))
 
 
 def _median(values: FloatArray) -> float:
@@ -171,7 +178,7 @@ class ConsumptionWatch:
         self.missing: list[int] = []
         self.shut = False
         self.candidate: tuple[int, DayFacts, Expected, FloatArray] | None = None
-        self.raised: deque[tuple[int, float, float]] = deque(maxlen=FLOOR_DAYS)
+        self.raised: deque[tuple[int, float, float]] = deque(maxlen=FLOOR_DAYS_MOST)
         self.lasting: _Floor | None = None
         self.marks: list[Mark] = []
         self.recent: deque[tuple[int, FloatArray]] = deque(maxlen=2 * FLOOR_DAYS + 8)
@@ -217,7 +224,7 @@ class ConsumptionWatch:
     # -- a day like no other -------------------------------------------------------------------------------------
     def _level(self, day: int, facts: DayFacts, expected: Expected, hours: FloatArray, cyclic: bool) -> bool:
         usual, sigma = self.level[cyclic].usual(0.02)
-        if facts.level <= max(1.0 + LEAST_LEVEL, usual + SIGMAS * sigma):
+        if facts.level_high > ONE_FACTOR * facts.level or facts.level <= max(1.0 + LEAST_LEVEL, usual + SIGMAS * sigma):
             return False
         kwh = float(np.nansum(hours - expected.hours))
         self._say("unusual_level", day, 0, day, HOURS - 1, day, 0.7, hours, expected, {"times": facts.level}, kwh)
@@ -281,7 +288,9 @@ class ConsumptionWatch:
             self.raised.clear()
             self.floor.add(facts.floor)
         kw = float(np.mean([excess for _, excess, _ in self.raised])) if self.raised else 0.0
-        if len(self.raised) == FLOOR_DAYS and kw > max(OF_IDLE * expected.idle, MEAN_SIGMAS * sigma):
+        days = len(self.raised)
+        steady = days >= FLOOR_DAYS and min(excess for _, excess, _ in self.raised) > STEADY * kw
+        if steady and kw > max(OF_IDLE * expected.idle, FLOOR_EVIDENCE * sigma / np.sqrt(days)):
             first = self.raised[0][0]
             busy = float(np.nanmedian([b for _, _, b in self.raised]))
             self.lasting = _Floor(first, kw, busy)
@@ -297,7 +306,7 @@ class ConsumptionWatch:
                     (day + 1) * HOURS - 1,
                     0.7,
                     evidence,
-                    kw * HOURS * FLOOR_DAYS,
+                    kw * HOURS * days,
                 )
             )
             self.raised.clear()

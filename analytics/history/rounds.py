@@ -137,13 +137,15 @@ def without_echoes(marks: Sequence[Mark]) -> list[Mark]:
     return kept
 
 
-def examine_plant(records: Sequence[MeterRecord]) -> list[Finding]:
+def examine_plant(records: Sequence[MeterRecord], closed_days: frozenset[int] = frozenset()) -> list[Finding]:
     """What is wrong with the meters of a plant and with its use of energy.
 
     Parameters
     ----------
     records : sequence of MeterRecord
         One a meter; `MeterFacts.parent` gives the metering tree. Meters need not begin or end together.
+    closed_days : frozenset of int
+        Holidays and shutdowns, as days since the epoch: how energy is used on them is neither judged nor learnt.
 
     Returns
     -------
@@ -160,7 +162,7 @@ def examine_plant(records: Sequence[MeterRecord]) -> list[Finding]:
     ]
     rounds = {record.facts.meter: examine_meter(record) for record in records}
     _judge_balances(rounds)
-    _judge_use(rounds)
+    _judge_use(rounds, closed_days)
     findings = [_as_finding(done.record, mark, heard) for done in rounds.values() for mark in done.marks]
     return sorted(findings, key=lambda f: (f.start_ns, f.meter, f.kind))
 
@@ -191,7 +193,7 @@ def _judge_balances(rounds: dict[str, MeterRound]) -> None:
             done.load_kw[row[lead : lead + done.record.size] != 0.0] = np.nan
 
 
-def _judge_use(rounds: dict[str, MeterRound]) -> None:
+def _judge_use(rounds: dict[str, MeterRound], closed_days: frozenset[int]) -> None:
     """Use at every meter that no other subdivides; a main's is its sub-meters' and would be said twice."""
     parents = {done.record.facts.parent for done in rounds.values()}
     ends = [done for name, done in rounds.items() if name not in parents]
@@ -211,6 +213,8 @@ def _judge_use(rounds: dict[str, MeterRound]) -> None:
     begin = min(first for _, first in days.values())
     finish = max(first + len(hours) for hours, first in days.values())
     for day in range(begin, finish):
+        if day in closed_days:
+            continue
         here = {name: hours[day - first] for name, (hours, first) in days.items() if first <= day < first + len(hours)}
         facts = []
         for name, hours in here.items():

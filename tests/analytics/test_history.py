@@ -150,6 +150,14 @@ def test_a_holiday_of_the_whole_plant_is_no_missing_cycle() -> None:
     assert [finding.kind for finding in found] == []
 
 
+def test_a_closed_day_is_not_judged() -> None:
+    fault = Planted("p-s1", "missing_cycle", MIDNIGHT + PER_DAY, MIDNIGHT + 2 * PER_DAY - 1, 1.0)
+    records = make_plant("p", 4, DAYS, [fault])
+    day = fault.start_ns // (PER_DAY * QUARTER)
+    assert [finding.kind for finding in examine_plant(records)] == ["missing_cycle"]
+    assert examine_plant(records, frozenset({day})) == []
+
+
 # -- laws -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("view", ["full", "pe", "e"])
 def test_a_sound_plant_is_left_alone(view: str) -> None:
