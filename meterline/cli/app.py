@@ -249,12 +249,15 @@ def detect(
     folder: Annotated[Path, typer.Argument(help="A folder with meters.csv and readings/METER.csv.gz.")],
     out: Annotated[Path, typer.Option("--out", help="Where the findings go (CSV).")],
     points: Annotated[Path | None, typer.Option("--points", help="Also a score for every reading (CSV).")] = None,
+    closed: Annotated[
+        Path | None, typer.Option("--closed", help="Holidays and shutdowns, one date a line: not judged, not learnt.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Judge recorded readings: meter faults and unusual use of energy, one finding for one cause."""
     from meterline.cli.detect import detect as run_detect
 
-    run_detect(screen(json), folder, out, points)
+    run_detect(screen(json), folder, out, points, closed)
 
 
 @app.command()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 from meterline.cli.screen import Screen
 from meterline.errors import ConfigError, Problem
 
 
-def detect(screen: Screen, folder: Path, out: Path, points: Path | None) -> None:
+def detect(screen: Screen, folder: Path, out: Path, points: Path | None, closed: Path | None) -> None:
     """Judge every plant of a dataset folder, write its findings, and say how many of which kind.
 
     Raises
@@ -23,6 +24,7 @@ def detect(screen: Screen, folder: Path, out: Path, points: Path | None) -> None
     from headend.dataset_records import read_plants, write_findings, write_points
 
     meters = read_meters(folder)
+    closed_days = frozenset() if closed is None else read_closed_days(closed)
     for target in (out, points):
         if target is not None and not target.parent.is_dir():
             raise ConfigError([Problem(str(target), "", "its folder does not exist", "create the folder first")])
@@ -32,7 +34,7 @@ def detect(screen: Screen, folder: Path, out: Path, points: Path | None) -> None
         if scores is not None:
             scores.write("meter,time,score\n")
         for records in read_plants(folder, meters):
-            said = examine_plant(records)
+            said = examine_plant(records, closed_days)
             found += said
             if scores is not None:
                 for record in records:
@@ -47,3 +49,32 @@ def detect(screen: Screen, folder: Path, out: Path, points: Path | None) -> None
         ("detect.kind", "detect.count"), [(kind, number) for kind, number in sorted(kinds.items())], right=(1,)
     )
     screen.say("detect.done", style="green", count=count, meters=len(meters), out=out)
+
+
+def read_closed_days(path: Path) -> frozenset[int]:
+    """Holidays and shutdowns from a text file, one date a line; what follows ``#`` is a remark.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or a line is no date; every such line is named.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [Problem(str(path), "", f"cannot be read: {error}", "one date a line: 2026-10-01")]
+        ) from error
+    days: set[int] = set()
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            days.add((date.fromisoformat(text) - date(1970, 1, 1)).days)
+        except ValueError:
+            problems.append(Problem(str(path), f"line {number}", f"{text!r} is no date", "write it as 2026-10-01"))
+    if problems:
+        raise ConfigError(problems)
+    return frozenset(days)

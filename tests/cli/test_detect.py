@@ -75,6 +75,17 @@ def test_a_folder_without_meters_is_refused_before_anything_is_written(cli: Cli,
     assert not out.exists()
 
 
+def test_closed_days_are_dates_and_every_wrong_line_is_named(cli: Cli, dataset: Path, tmp_path: Path) -> None:
+    closed, out = tmp_path / "closed.txt", str(tmp_path / "f.csv")
+    closed.write_text("# works holiday\n2024-02-09  # eve\n\n", encoding="utf-8")
+    assert cli("detect", str(dataset), "--out", out, "--closed", str(closed)).code == 0
+    closed.write_text("2024-13-01\n2024-02-09\nyesterday\n", encoding="utf-8")
+    result = cli("detect", str(dataset), "--out", out, "--closed", str(closed))
+    assert result.code == 2
+    assert "line 1" in result.err
+    assert "line 3" in result.err
+
+
 def test_where_the_result_cannot_go_is_said_first(cli: Cli, dataset: Path, tmp_path: Path) -> None:
     result = cli("detect", str(dataset), "--out", str(tmp_path / "nowhere" / "f.csv"))
     assert result.code == 2
