@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from analytics.baselines import Expected
 from analytics.benchmarks import LoadShape, Quota, SpecificEnergy, load_shape, specific_energy
 from analytics.carbon import Purpose, choose_grid_factor
 from analytics.coal_equivalent import Basis, choose_coal_factor, water_use
@@ -28,6 +29,10 @@ from analytics.detectors.silent import find_silence
 from analytics.detectors.spikes import find_outliers
 from analytics.detectors.view import Learnt
 from analytics.detectors.zero import find_zero
+from analytics.history.balance import name_of_factor
+from analytics.history.chance import longest_run
+from analytics.history.consumption import compare
+from analytics.history.garbled import swapped
 from analytics.series import CounterSeries
 from meterline.factors import load_factors
 from meterline.paths import factors_dir
@@ -168,6 +173,28 @@ def register_power(given: Given) -> Given:
     return {"times_allowed": float(compare_blocks(counted, integrated, np.zeros(1), given["digit_kwh"])[0])}
 
 
+def meter_history(given: Given) -> Given:
+    known = np.ones((given["days"] + 1) * given["per_day"], bool)
+    need = longest_run(np.zeros(known.size, bool), known, given["per_day"], 1)
+    return {"exchanged": float(swapped(np.array([given["value"]]))[0]), "repeats_needed": int(need[-1])}
+
+
+def balance_witness(given: Given) -> Given:
+    seen = given["true_kw"] * given["factor"]
+    lacking = given["true_kw"] / seen - 1.0
+    return {"name": name_of_factor(given["factor"]), "lacking": lacking, "lacking_kwh_a_day": lacking * seen * 24.0}
+
+
+def use_by_day(given: Given) -> Given:
+    hours = np.array([float(given["quiet_kw"])] * 10 + [float(given["busy_kw"])] * 14)
+    reach = (float(given["quiet_kw"]), float(given["busy_kw"]))
+    more = compare(hours * given["times"], Expected(hours), reach)
+    leak = compare(hours + given["leak_kw"], Expected(hours), reach)
+    assert more is not None
+    assert leak is not None
+    return {"level": more.level, "apart": more.apart, "floor_excess_kw": leak.floor, "busy_excess_kw": leak.busy}
+
+
 RECOMPUTED: dict[str, Callable[[Given], Given]] = {
     "counter-energy": counter_energy,
     "load-shape": shape,
@@ -183,6 +210,9 @@ RECOMPUTED: dict[str, Callable[[Given], Given]] = {
     "off-hours": off_hours,
     "phase-loss": phase_loss,
     "register-power": register_power,
+    "meter-history": meter_history,
+    "balance-witness": balance_witness,
+    "use-by-day": use_by_day,
     **ENERGY,
 }
 
