@@ -289,7 +289,7 @@ def bench_detect(
     dataset: Annotated[
         Path | None, typer.Option("--dataset", help="A labelled folder: meters.csv, readings/ and labels.csv.")
     ] = None,
-    plants: Annotated[int, typer.Option("--plants", min=4, help="Generated plants of four meters each.")] = 300,
+    plants: Annotated[int, typer.Option("--plants", min=4, help="Generated plants of four meters each.")] = 360,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes at work.")] = 2,
     scale: Annotated[int, typer.Option("--scale", min=1, max=64, help="So many times more work.")] = 1,
     json: Json = False,

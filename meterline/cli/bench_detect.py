@@ -192,7 +192,7 @@ def _trade(kind: str, turn: int) -> str:
 
 
 def plant_faults(name: str, seed: int, view: str) -> list[Planted]:
-    """One fault a sub-meter, in every fourth plant unseen load at the main; kinds in turn, so that all come equally."""
+    """One fault a meter, in every fourth plant unseen load at the main; kinds in turn, so that all come often."""
     rng = np.random.default_rng((seed, 77))
     kinds = [
         kind
@@ -206,6 +206,10 @@ def plant_faults(name: str, seed: int, view: str) -> list[Planted]:
     ]
     if seed % 4 == 0:
         faults.append(random_fault(f"{name}-main", "sum_mismatch", FIRST_DAY, LAST_DAY, rng))
+    else:
+        # the main has every channel: kinds that the sub-meters of this view seldom or never show
+        rare = NEEDS_PHASES if view == "full" else FROM_COUNTER_ONLY
+        faults.append(random_fault(f"{name}-main", rare[seed // 3 % len(rare)], FIRST_DAY, LAST_DAY, rng))
     end = DAYS * PER_DAY - 1
     return [Planted(f.meter, f.kind, f.first, min(f.last, end), f.size) for f in faults]
 
