@@ -32,11 +32,23 @@ def find_lost_voltages(record: MeterRecord) -> list[Mark]:
     volts, nominal = record.three("v"), record.facts.nominal_v
     if volts is None or nominal is None:
         return []
-    return [
-        Mark("phase_voltage_loss", a, b - 1, a + 1, 0.97, {
-            "phase": NAMES[phase], "expected_v": nominal, "seen_v": thinned(volts[phase, a:b])})
-        for phase, a, b in find_voltage_loss(volts, nominal)
-    ]  # fmt: skip
+    amps, power = record.three("i"), record.slots("p")
+    marks: list[Mark] = []
+    for phase, a, b in find_voltage_loss(volts, nominal):
+        evidence: Evidence = {"phase": NAMES[phase], "expected_v": nominal, "seen_v": thinned(volts[phase, a:b])}
+        missing = None
+        if amps is not None and power is not None:
+            v, i = volts[:, a:b], np.abs(amps[:, a:b])
+            sound = np.delete(v, phase, axis=0).mean(axis=0)
+            missing = _energy(power[a:b], (sound - v[phase]) * i[phase], (v * i).sum(axis=0), record.hours)
+        marks.append(Mark("phase_voltage_loss", a, b - 1, a + 1, 0.97, evidence, missing))
+    return marks
+
+
+def _energy(power_kw: FloatArray, lacking: FloatArray, seen: FloatArray, hours: float) -> float:
+    """Energy that was not counted, where the seen power stands for `seen` and misses `lacking`. [kWh]"""
+    known = np.isfinite(power_kw) & np.isfinite(lacking) & (np.nan_to_num(seen) > 0.0)
+    return float(np.sum(power_kw[known] * lacking[known] / seen[known])) * hours
 
 
 def find_lost_currents(record: MeterRecord, spoilt: BoolArray) -> list[Mark]:
@@ -44,6 +56,7 @@ def find_lost_currents(record: MeterRecord, spoilt: BoolArray) -> list[Mark]:
     amps = record.three("i")
     if amps is None:
         return []
+    power = record.slots("p")
     size = np.abs(amps)
     digit = resolution(amps[0])
     marks: list[Mark] = []
@@ -62,7 +75,11 @@ def find_lost_currents(record: MeterRecord, spoilt: BoolArray) -> list[Mark]:
                     "expected_share": float(usual[a]),
                     "seen_a": thinned(amps[phase, a:b]),
                 }
-                marks.append(Mark("phase_current_loss", a, b - 1, a + FEWEST - 1, 0.93, evidence))
+                missing = None
+                if power is not None:
+                    lacking = usual[a:b] * others[a:b] - size[phase, a:b]
+                    missing = _energy(power[a:b], lacking, (others + size[phase])[a:b], record.hours)
+                marks.append(Mark("phase_current_loss", a, b - 1, a + FEWEST - 1, 0.93, evidence, missing))
     return marks
 
 
@@ -105,8 +122,10 @@ def find_reversed(record: MeterRecord) -> list[Mark]:
     marks = []
     for a, b in _joined(claim, JOIN):
         if b - a >= FEWEST:
-            evidence: Evidence = {"exported_kwh": float(np.nansum(rise[a:b])), "rise_kwh": thinned(rise[a:b])}
-            marks.append(Mark("phase_reversal", a, b - 1, a + FEWEST - 1, 0.93, evidence))
+            # the turned phase's energy stands in the export counter instead of the import counter
+            exported = float(np.nansum(rise[a:b]))
+            evidence: Evidence = {"exported_kwh": exported, "rise_kwh": thinned(rise[a:b])}
+            marks.append(Mark("phase_reversal", a, b - 1, a + FEWEST - 1, 0.93, evidence, exported))
     return marks
 
 

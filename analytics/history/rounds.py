@@ -115,7 +115,13 @@ def joined(marks: Sequence[Mark]) -> list[Mark]:
     for mark in sorted(marks, key=lambda m: (m.kind, m.first)):
         last = result[-1] if result else None
         if last is not None and last.kind == mark.kind and mark.first - last.last <= NEAR:
-            result[-1] = replace(last, last=max(last.last, mark.last), seen=min(last.seen, mark.seen))
+            energies = [m.energy_kwh for m in (last, mark) if m.energy_kwh is not None]
+            result[-1] = replace(
+                last,
+                last=max(last.last, mark.last),
+                seen=min(last.seen, mark.seen),
+                energy_kwh=sum(energies) if energies else None,
+            )
         else:
             result.append(mark)
     return sorted(result, key=lambda m: m.first)

@@ -113,6 +113,24 @@ def test_factors_have_names() -> None:
     assert name_of_factor(0.64) == "theft"
 
 
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("theft", 0.65), ("ratio_change", 2.0), ("phase_voltage_loss", 0.85), ("phase_current_loss", 0.9),
+        ("phase_reversal", 1.0),
+    ],
+)  # fmt: skip
+def test_the_proposed_correction_is_what_was_not_counted(kind: str, size: float) -> None:
+    fault = Planted("p-s1", kind, MIDNIGHT + 40, MIDNIGHT + 40 + 4 * PER_DAY, size)
+    (finding,) = examine_plant(make_plant("p", 7, DAYS, [fault]))
+    day = slice(fault.first - 1, fault.last + 1)
+    # the same plant without the fault is the truth
+    true, seen = (np.ptp(make_plant("p", 7, DAYS, f)[1].columns["e_imp"][day]) for f in ([], [fault]))
+    assert finding.kind == kind
+    assert finding.energy_kwh is not None
+    assert seen + finding.energy_kwh == pytest.approx(true, rel=0.05)
+
+
 # -- use of energy --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("kind", "days", "size", "names"),
