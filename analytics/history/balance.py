@@ -386,9 +386,17 @@ def as_marks(
                     )
                 )
             continue
-        lost = balance.rest[span] if cause.collapsed else cause.size * everyone[cause.who, span]
-        kwh = float(np.nansum(lost)) * hours
-        counted = float(np.nansum(everyone[cause.who, span])) * hours
+        lost = cause.size * everyone[cause.who, span]
+        if cause.collapsed:
+            # what it lacks is the rest itself, without what else was open at the time
+            unseen = np.zeros(size)
+            for other in balance.causes:
+                if other.who is None:
+                    unseen[other.start : other.end] += other.size
+            lost = (balance.rest - unseen)[span]
+        known = lost[np.isfinite(lost)]
+        kwh = float(known.mean()) * lost.size * hours if known.size else 0.0
+        counted = float(np.nanmean(everyone[cause.who, span])) * lost.size * hours
         factor = counted / max(counted + kwh, 1e-9)
         kind = name_of_factor(factor)
         mark = Mark(kind, cause.start, last, cause.decided, 0.9, {**evidence, "factor": factor}, kwh)
