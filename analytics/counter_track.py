@@ -202,7 +202,7 @@ def follow_track(counter: CounterSeries, rules: CounterRules) -> Track:
     corrections = np.zeros(steps, np.int64)
     extra = np.zeros(steps, np.int32)
     known = np.ones(steps, bool)
-    if steps:
+    if steps and not _all_plausible(t, m, rules):
         walk = _Walk(t, m, rules)
         if walk.odd_steps.size:
             walk.run()
@@ -212,13 +212,22 @@ def follow_track(counter: CounterSeries, rules: CounterRules) -> Track:
             corrections, extra, known = walk.correction[keep[1:]], walk.flags[keep[1:]], walk.known[keep[1:]]
     dt = np.diff(t)
     account = m.copy()
-    account[1:] += np.cumsum(corrections)
-    flags = extra | ((q[:-1] | q[1:]) & CARRIED)
+    if events:
+        account[1:] += np.cumsum(corrections)
+    flags = extra | ((q[:-1] | q[1:]) & CARRIED) if bool(q.any()) else extra
     is_gap = dt > rules.max_gap_ns
-    flags[is_gap & known] |= int(Quality.ESTIMATED)
-    covered = known & ~is_gap & ((extra & int(Quality.RESET)) == 0)
+    covered = known
+    if bool(is_gap.any()) or events:
+        flags[is_gap & known] |= int(Quality.ESTIMATED)
+        covered = known & ~is_gap & ((extra & int(Quality.RESET)) == 0)
     events.sort(key=lambda event: (event.t_before_ns, event.t_after_ns))
     return Track(t, m, account, known, covered, flags, tuple(events))
+
+
+def _all_plausible(t: IntArray, m: IntArray, rules: CounterRules) -> bool:
+    """Whether the greatest rise would be allowed even in the shortest step, and nothing fell: the usual day."""
+    rise = np.diff(m)
+    return int(rise.min()) >= 0 and int(rise.max()) <= int(rules.limit(np.diff(t).min()))
 
 
 def _in_order(counter: CounterSeries) -> tuple[IntArray, IntArray, BitArray, list[CounterEvent]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analytics.counter_track import CounterRules, Track, follow_track
-from analytics.counters import IntervalEnergies, locate, spread
+from analytics.counters import IntervalEnergies, locate, spread, sums
 from analytics.estimation import FEWEST_DAYS, REACH_DAYS, Filled, fill, weekdays
 from analytics.series import (
     SECOND_NS,
@@ -54,7 +54,7 @@ class EnergyAccount:
     reasons: IntArray
     track: Track
     rules: CounterRules
-    day_type: IntArray
+    day_type: IntArray | None
     clock_ns: int
 
 
@@ -122,16 +122,15 @@ def energy_account(
         ``boundaries``: not an even grid, or its step does not divide a day.
     """
     boundaries = check_boundaries(boundaries_ns)
-    steps = np.unique(np.diff(boundaries))
+    step = int(boundaries[1] - boundaries[0])
     day_ns = 86_400 * SECOND_NS
-    if steps.size != 1 or day_ns % int(steps[0]):
+    if day_ns % step or not bool((np.diff(boundaries) == step).all()):
         raise SeriesError("boundaries", "estimates need an even grid whose step divides a day")
     track = follow_track(counter, rules)
     measured = spread(track, rules, boundaries)
     reasons = validate(measured, energised)
-    kinds = weekdays(boundaries[:-1]) if day_type is None else day_type
-    filled = fill(track, rules, measured, reasons == 0, kinds, day_ns // int(steps[0]), related)
-    return EnergyAccount(measured, filled, reasons, track, rules, kinds, clock_ns)
+    filled = fill(track, rules, measured, reasons == 0, day_type, day_ns // step, related)
+    return EnergyAccount(measured, filled, reasons, track, rules, day_type, clock_ns)
 
 
 def periods(account: EnergyAccount, boundaries_ns: IntArray) -> PeriodEnergies:
@@ -153,10 +152,9 @@ def periods(account: EnergyAccount, boundaries_ns: IntArray) -> PeriodEnergies:
     at = np.searchsorted(fine, coarse)
     if int(at[-1]) >= fine.size or not bool((fine[np.minimum(at, fine.size - 1)] == coarse).all()):
         raise SeriesError("boundaries", "a period does not begin and end on the fine grid")
-    upto = _cumulative(account.filled.micro)
-    micro = np.diff(upto[at])
-    covered = np.diff(_cumulative(account.measured.coverage)[at]) / np.diff(at)
-    known = np.diff(_cumulative(account.filled.complete.astype(np.int64))[at]) == np.diff(at)
+    micro = sums(account.filled.micro, at)
+    covered = sums(account.measured.coverage, at) / np.diff(at)
+    known = sums((~account.filled.complete).astype(np.int64), at) == 0
     variance, estimated = _ends(account, coarse)
     words: list[set[str]] = [set() for _ in range(coarse.size - 1)]
     for one in account.filled.fills:
@@ -179,10 +177,6 @@ def periods(account: EnergyAccount, boundaries_ns: IntArray) -> PeriodEnergies:
     return PeriodEnergies(
         coarse, micro, expanded, np.clip(share, 0.0, 1.0), covered, known, tuple(tuple(sorted(w)) for w in words)
     )
-
-
-def _cumulative(values: IntArray | FloatArray) -> IntArray:
-    return np.concatenate((np.zeros(1, values.dtype), np.cumsum(values)))
 
 
 def _ends(account: EnergyAccount, coarse: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -209,8 +203,11 @@ def _missed(account: EnergyAccount, at: IntArray) -> FloatArray:
     micro, reasons = account.measured.micro, account.reasons
     clean = reasons == 0
     per_day = int(86_400 * SECOND_NS // (account.measured.boundaries_ns[1] - account.measured.boundaries_ns[0]))
+    if not bool(reasons.any()):
+        return variance
+    kinds = weekdays(account.measured.start_ns) if account.day_type is None else account.day_type
     for first, last in runs((reasons & int(Reason.STANDSTILL)) != 0):
-        expected = _usual(micro, clean, account.day_type, first, last, per_day)
+        expected = _usual(micro, clean, kinds, first, last, per_day)
         for k in range(at.size - 1):
             a, b = max(first, int(at[k])), min(last, int(at[k + 1]))
             if a < b:
@@ -243,10 +240,9 @@ _WORDS = {
 
 def _say_why(account: EnergyAccount, coarse: IntArray, at: IntArray, words: list[set[str]]) -> None:
     reasons = account.reasons
-    for reason, word in _WORDS.items():
-        counted = _cumulative(((reasons & int(reason)) != 0).astype(np.int64))
-        for k in np.flatnonzero(np.diff(counted[at])).tolist():
-            words[k].add(word)
+    for k in np.flatnonzero(sums((reasons != 0).astype(np.int64), at)).tolist():
+        bits = int(np.bitwise_or.reduce(reasons[at[k] : at[k + 1]]))
+        words[k].update(word for reason, word in _WORDS.items() if bits & reason)
     for event in account.measured.events:
         low = max(int(np.searchsorted(coarse, event.t_before_ns, side="right")) - 1, 0)
         high = min(int(np.searchsorted(coarse, event.t_after_ns, side="left")), coarse.size - 1)

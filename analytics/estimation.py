@@ -132,7 +132,7 @@ def fill(
     rules: CounterRules,
     measured: IntervalEnergies,
     clean: BoolArray,
-    day_type: IntArray,
+    day_type: IntArray | None,
     per_day: int,
     related: FloatArray | None = None,
 ) -> Filled:
@@ -144,8 +144,8 @@ def fill(
         The believed readings, and the energies read from them on an even grid.
     clean : (m,) bool
         Intervals that may serve as an example: fully measured, nothing doubted.
-    day_type : (m,) int64
-        Equal numbers for days of one kind (`weekdays`, or the plant's calendar).
+    day_type : (m,) int64, optional
+        Equal numbers for days of one kind: the plant's calendar. Weekdays (UTC) where nobody knows better.
     per_day : int
         Intervals a day.
     related : (m,) float64, optional
@@ -157,11 +157,14 @@ def fill(
         ``micro.sum()`` is ``measured.total_micro`` plus what was added for unknown stretches.
     """
     boundaries = measured.boundaries_ns
+    estimated = np.zeros(measured.micro.size, np.int64)
+    stretches = _stretches(track, rules, boundaries)
+    if not stretches:
+        return Filled(measured.micro, estimated, measured.coverage >= 0.999, ())
     micro = measured.micro.copy()
-    estimated = np.zeros(micro.size, np.int64)
     fills: list[Fill] = []
-    example = _Examples(measured, clean, day_type, per_day, related)
-    for from_ns, to_ns, total, least in _stretches(track, rules, boundaries):
+    example = _Examples(measured, clean, weekdays(boundaries[:-1]) if day_type is None else day_type, per_day, related)
+    for from_ns, to_ns, total, least in stretches:
         first = max(int(np.searchsorted(boundaries, from_ns, side="right")) - 1, 0)
         last = min(int(np.searchsorted(boundaries, to_ns, side="left")), micro.size)
         if last <= first or (total is not None and last - first == 1):
@@ -186,14 +189,18 @@ def _stretches(track: Track, rules: CounterRules, boundaries: IntArray) -> list[
     t = track.t_ns
     if t.size < 2:
         return []
-    dt, rise = np.diff(t), np.diff(track.account)
-    reset = (track.flags & int(Quality.RESET)) != 0
+    dt = np.diff(t)
+    odd = dt > rules.max_gap_ns
+    if track.events:
+        odd |= ~track.known | ((track.flags & int(Quality.RESET)) != 0)
     found: list[tuple[int, int, int | None, int]] = []
     if boundaries[0] < t[0]:
         found.append((int(boundaries[0]), int(t[0]), None, 0))
-    for k in np.flatnonzero(~track.known | reset | (dt > rules.max_gap_ns)).tolist():
-        total = int(rise[k]) if track.known[k] and not reset[k] else None
-        found.append((int(t[k]), int(t[k + 1]), total, int(rise[k]) if reset[k] else 0))
+    for k in np.flatnonzero(odd).tolist():
+        rise = int(track.account[k + 1] - track.account[k])
+        reset = bool(track.flags[k] & int(Quality.RESET))
+        total = rise if track.known[k] and not reset else None
+        found.append((int(t[k]), int(t[k + 1]), total, rise if reset else 0))
     if boundaries[-1] > t[-1]:
         found.append((int(t[-1]), int(boundaries[-1]), None, 0))
     return found

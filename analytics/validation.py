@@ -68,10 +68,11 @@ def validate(energies: IntervalEnergies, energised: BoolArray | None = None) -> 
     """
     reasons = np.zeros(len(energies), np.int64)
     quality = energies.quality
-    reasons[~energies.has_energy] |= int(Reason.ABSENT)
-    reasons[(quality & int(Quality.ESTIMATED)) != 0] |= int(Reason.GAP)
-    reasons[(quality & int(Quality.RESET)) != 0] |= int(Reason.RESET)
-    reasons[(quality & _DOUBTS) != 0] |= int(Reason.DOUBTFUL)
+    if bool(quality.any()):
+        reasons[~energies.has_energy] |= int(Reason.ABSENT)
+        reasons[(quality & int(Quality.ESTIMATED)) != 0] |= int(Reason.GAP)
+        reasons[(quality & int(Quality.RESET)) != 0] |= int(Reason.RESET)
+        reasons[(quality & _DOUBTS) != 0] |= int(Reason.DOUBTFUL)
     for event in energies.events:
         if event.kind not in _UNKNOWN and event.kind != "over_rate":
             continue
@@ -96,6 +97,8 @@ def standstills(
         Half-open index pairs.
     """
     zero = measured & (energies.micro == 0)
+    if np.count_nonzero(zero) < LEAST_STANDSTILL:
+        return []
     if energised is not None:
         zero &= energised
     found = [run for run in runs(zero) if run[1] - run[0] >= LEAST_STANDSTILL]

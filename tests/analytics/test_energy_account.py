@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics.counter_track import CounterRules, greatest_usual_rate, rate_of_power
+from analytics.counters import _how_many_until
 from analytics.energy_account import EnergyAccount, energy_account, periods
 from analytics.estimation import Method
 from analytics.series import CounterSeries, SeriesError
@@ -237,3 +238,14 @@ def test_the_greatest_usual_rate_ignores_what_is_no_rate() -> None:
     wrong[500:] -= wrong[499]
     assert greatest_usual_rate(CounterSeries.of(t, wrong)) == pytest.approx(clean, rel=0.02)
     assert greatest_usual_rate(CounterSeries.of([0, HOUR], [5, 5])) is None
+
+
+@given(
+    st.lists(st.integers(0, 3000), min_size=1, max_size=40),
+    st.lists(st.integers(0, 3000), min_size=1, max_size=40),
+    st.booleans(),
+)
+def test_counting_by_slices_is_searching(readings: list[int], instants: list[int], even: bool) -> None:
+    t = np.arange(len(readings)) * 900 + np.array(readings) // 1000 if even else np.unique(readings)
+    at = np.arange(len(instants)) * 900 if even else np.sort(instants)
+    assert _how_many_until(t, at).tolist() == np.searchsorted(t, at, side="right").tolist()
