@@ -1,13 +1,14 @@
 # Two commands matter: `make demo` shows the whole chain, `make test` proves it. Everything stays inside this checkout.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup runtime servers format clean distclean
+.PHONY: help demo test soak setup runtime servers format clean distclean
 
 help:
 	@echo 'make demo                     meters to mail on this machine; Ctrl-C ends it'
 	@echo 'make demo SECONDS=90          the same, ending by itself'
 	@echo 'make demo REPLAY=file.csv.gz  meters driven by a recorded load'
 	@echo 'make test                     all checks, with real servers (docs/testing.md)'
+	@echo 'make soak                     the random campaigns of make test with ten times the work'
 	@echo 'make setup                    only make .venv;  PYTHON=python3.12 chooses the interpreter'
 	@echo 'make servers                  only fetch the servers that tests talk to, into .local/'
 	@echo 'make format                   let ruff lay out the code'
@@ -27,6 +28,9 @@ servers: setup
 
 test: setup servers
 	@exec scripts/test.sh
+
+soak: setup
+	@METERLINE_SEQUENCES=1000000 .venv/bin/python -m pytest -n 2 tests/analytics/test_conservation.py
 
 format: setup
 	@.venv/bin/ruff format .

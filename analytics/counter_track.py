@@ -371,9 +371,11 @@ class _Walk:
                 return self._accept(EventKind.BACKWARDS, i, j)
         if not confirmed:
             return None
+        stale = self._stale_since(i, j)
         if not fell:
-            stale = self._stale_since(i, j)
             return self._accept(EventKind.STALE, stale, j) if stale < i else self._accept(EventKind.JUMP, i, j)
+        if stale < i and bool(self._wraps(stale, after)[0]):  # stood still while it rolled over
+            return self._accept(EventKind.ROLLOVER, stale, j)
         if self.rules.max_rate is None:
             from_zero = int(self.m[j]) * 10 <= int(self.m[i])
             little = -rise * 10 <= int(self.m[i])

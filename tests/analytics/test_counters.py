@@ -100,6 +100,13 @@ def test_roll_over_inside_a_gap_keeps_the_true_total() -> None:
     assert all(bits & Quality.ROLLOVER and bits & Quality.ESTIMATED for bits in result.quality[1:4].tolist())
 
 
+def test_standing_still_over_the_roll_over_is_no_reset() -> None:
+    result = energies([998, 999, 999, 999, 999, 5, 6, 7], wraps_at=1000 * KWH)  # 6 kWh since the second reading
+    assert kinds(result) == ["rollover"]
+    assert result.total_micro == 9 * KWH
+    assert (result.micro[1:5] / KWH).tolist() == [1.5] * 4
+
+
 def test_reset_counts_what_is_shown_since() -> None:
     result = energies([120, 121, 0.5, 1, 2])
     assert kinds(result) == ["reset"]
