@@ -320,6 +320,8 @@ class _Walk:
         back = self.d[i + 1 : later[-1]]
         if self.d[i] > 0:  # went up: coming back is a fall
             broke = np.logical_or.accumulate(back < 0)
+            if self._stale_since(i, i + 1) < i and self._confirmed(i + 1):
+                return None  # a catch-up that goes on well: whatever falls later is another matter
         else:  # went down: coming back is a leap, or a short dip that cannot be a restart from zero
             broke = np.logical_or.accumulate(self.odd[i + 1 : later[-1]])
             if self.rules.max_rate is None:

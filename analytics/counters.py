@@ -212,7 +212,7 @@ def _how_many_until(t_ns: IntArray, instants_ns: IntArray) -> IntArray:
 
 
 def account_at(track: Track, instants_ns: IntArray) -> IntArray:
-    """The account at any instants, by straight lines between readings; held before the first and after the last.
+    """The account at sorted instants, by straight lines between readings; held before the first and after the last.
 
     Parameters
     ----------
@@ -220,9 +220,12 @@ def account_at(track: Track, instants_ns: IntArray) -> IntArray:
         Of at least two readings.
     instants_ns : (n,) int64
     """
-    _, step, into = locate(track.t_ns, instants_ns)
-    rise, dt = np.diff(track.account), np.diff(track.t_ns)
-    return track.account[step] + _share(into, rise[step], dt[step])
+    first = max(int(np.searchsorted(track.t_ns, instants_ns[0])) - 1, 0)
+    first = min(first, track.t_ns.size - 2)
+    last = max(int(np.searchsorted(track.t_ns, instants_ns[-1])) + 1, first + 2)
+    t, account = track.t_ns[first:last], track.account[first:last]
+    _, step, into = locate(t, instants_ns)
+    return account[step] + _share(into, np.diff(account)[step], np.diff(t)[step])
 
 
 def _share(into: IntArray, rise: IntArray, dt: IntArray) -> IntArray:

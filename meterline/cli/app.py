@@ -300,6 +300,21 @@ def bench_detect(
     run_bench(screen(json), dataset, plants, workers, scale)
 
 
+@bench_app.command("analytics")
+def bench_analytics(
+    labelled: Annotated[
+        Path | None, typer.Option("--labelled", help="Also judge days: a labelled folder with truth_daily.csv.gz.")
+    ] = None,
+    meters: Annotated[int, typer.Option("--meters", min=1, help="Meters with a year of quarter-hours.")] = 500,
+    scale: Annotated[int, typer.Option("--scale", min=1, max=64, help="So many times more work.")] = 1,
+    json: Json = False,
+) -> None:
+    """Measure energy accounts: values a second, memory, and how true daily energies are."""
+    from meterline.cli.bench_analytics import bench_analytics as run_bench
+
+    run_bench(screen(json), labelled, meters, scale)
+
+
 grafana_app = typer.Typer(help="Put the dashboards into a Grafana, and check them there.", no_args_is_help=True)
 app.add_typer(grafana_app, name="grafana")
 

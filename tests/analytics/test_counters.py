@@ -107,6 +107,12 @@ def test_standing_still_over_the_roll_over_is_no_reset() -> None:
     assert (result.micro[1:5] / KWH).tolist() == [1.5] * 4
 
 
+def test_zeros_long_after_a_catch_up_near_the_end_of_the_display_are_a_glitch() -> None:
+    result = energies([969, 970, 970, 970, 975, 976, 977, 978, 979, 980, 0, 0, 0, 984, 985], wraps_at=1000 * KWH)
+    assert kinds(result) == ["stale", "glitch"]
+    assert result.total_micro == 16 * KWH
+
+
 def test_reset_counts_what_is_shown_since() -> None:
     result = energies([120, 121, 0.5, 1, 2])
     assert kinds(result) == ["reset"]

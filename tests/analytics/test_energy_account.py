@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.counter_track import CounterRules, greatest_usual_rate, rate_of_power
-from analytics.counters import _how_many_until
+from analytics.counter_track import CounterRules, follow_track, greatest_usual_rate, rate_of_power
+from analytics.counters import _how_many_until, account_at
 from analytics.energy_account import EnergyAccount, energy_account, periods
 from analytics.estimation import Method
 from analytics.series import CounterSeries, SeriesError
@@ -249,3 +252,17 @@ def test_counting_by_slices_is_searching(readings: list[int], instants: list[int
     t = np.arange(len(readings)) * 900 + np.array(readings) // 1000 if even else np.unique(readings)
     at = np.arange(len(instants)) * 900 if even else np.sort(instants)
     assert _how_many_until(t, at).tolist() == np.searchsorted(t, at, side="right").tolist()
+
+
+@given(st.lists(st.integers(-50, 350), min_size=1, max_size=10))
+def test_the_account_at_any_instant_is_exact(instants: list[int]) -> None:
+    t = np.array([0, 100, 130, 300]) * S
+    track = follow_track(CounterSeries.of(t, [0, 7, 1000, 1001]), CounterRules(max_gap_ns=HOUR))
+    at = np.sort(instants)
+    by_hand = []
+    for second in at.tolist():
+        inside = min(max(second, 0), 300)
+        k = 0 if inside < 100 else 1 if inside < 130 else 2
+        rise, dt = int(track.account[k + 1] - track.account[k]), int(t[k + 1] - t[k]) // S
+        by_hand.append(int(track.account[k]) + floor(Fraction((inside - int(t[k]) // S) * rise, dt) + Fraction(1, 2)))
+    assert account_at(track, at * S).tolist() == by_hand
