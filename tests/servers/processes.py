@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -24,6 +25,14 @@ def port_answers(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((host, port)) == 0
+
+
+PR_SET_PDEATHSIG = 1  # prctl(2): Linux only, as are the servers
+
+
+def _die_with_parent() -> None:
+    """Run in the child before the server: a test run that is killed leaves no server behind."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class ServerProcess:
@@ -65,6 +74,7 @@ class ServerProcess:
                 cwd=self.directory,
                 env=self._environment,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         wait_until(
             lambda: port_answers(self.port) or not self.running, within=within, what=f"{self.command[0]} to listen"
