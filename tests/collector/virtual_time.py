@@ -48,7 +48,6 @@ class LoopClock:
 
     simulated = False
     factor = 1.0
-    factor = 1.0
 
     def __init__(self, loop: asyncio.AbstractEventLoop, origin_ns: int = 1_700_000_100 * NS) -> None:
         self._loop, self._origin_ns = loop, origin_ns - round(loop.time() * NS)
