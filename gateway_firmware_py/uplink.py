@@ -33,7 +33,7 @@ from meterline.wire import Health, ack_topic, batch_topic, decode_ack, encode_he
 KEEPALIVE_S = 20
 CONNECT_S = 10.0
 """Longest wait for the broker's word on connecting and subscribing. [s]"""
-FIRST_ACK_S = 1.0
+FIRST_ACK_S = 2.0
 """The retained acknowledgement is waited for so long before the backlog is sent. [s]"""
 STEADY_S = 120.0
 """A connection that lasted so long was a good one. [s]"""
