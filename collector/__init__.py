@@ -8,9 +8,10 @@ The way of a value through this room::
                          ▼
                   Poll / MissingSpan ──► Sink (the gateway's journal)
 
-* :mod:`collector.plan` says which words to ask for, :mod:`collector.schedule` when;
+* :mod:`collector.plan` and :mod:`collector.plan_items` say what to ask for, :mod:`collector.schedule` when;
 * :mod:`collector.bus` owns one line and its manners, over a :mod:`collector.transports`;
 * :mod:`collector.protocols` are pure codecs; :mod:`collector.decode` is the only place where byte order exists;
+  :mod:`collector.dialects` gives all protocols one face;
 * :mod:`collector.poller` is the one task per bus that puts it together; :mod:`collector.contact` what it knows of a
   meter; :mod:`collector.plausibility` its first doubts;
 * :mod:`collector.oneshot` reads one meter now, :mod:`collector.describe` says what frames mean;
@@ -18,8 +19,9 @@ The way of a value through this room::
 """
 
 from collector.describe import describe
+from collector.dialects import plan_of
 from collector.oneshot import read_meter
-from collector.plan import Block, Plan, request_plan
 from collector.poller import BusMaster, Sink, Tap
+from collector.requests import Plan
 
-__all__ = ["Block", "BusMaster", "Plan", "Sink", "Tap", "describe", "read_meter", "request_plan"]
+__all__ = ["BusMaster", "Plan", "Sink", "Tap", "describe", "plan_of", "read_meter"]

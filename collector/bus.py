@@ -43,11 +43,20 @@ class Question(Protocol):
 
     @property
     def answer_length(self) -> int:
-        """Length of a complete answer. [bytes]"""
+        """Length of a complete answer; of the longest one where it varies. [bytes]"""
+        ...
+
+    @property
+    def slowest_s(self) -> float:
+        """How long a meter may take to begin its answer, by its protocol; 0 if the protocol does not say. [s]"""
         ...
 
     def answer(self, received: bytearray) -> bytes | None:
         """The payload once it is complete; raises `Refused` or `FrameError`."""
+        ...
+
+    def following(self) -> Question | None:
+        """After an answer: the question for the rest of it; None if it is complete."""
         ...
 
     def foreign(self, received: bytearray) -> bool:
@@ -71,6 +80,8 @@ class Outcome:
         Bytes that answer no question of ours, or no longer one: thrown away.
     took_s
         From the question's last byte to the answer's, or to giving up. [s]
+    expected
+        Length of a complete answer. [bytes]
     """
 
     payload: bytes
@@ -78,6 +89,7 @@ class Outcome:
     exchange: Exchange
     late: bytes = b""
     took_s: float = 0.0
+    expected: int = 0
 
 
 class Line:
@@ -131,10 +143,15 @@ class Line:
             meter resembles may this be false.
         """
         stale = self._transport.is_open
-        outcome = await self._ask_once(make(), gap_s, keep_quiet)
+        question = make()
+        outcome = await self._ask_once(question, gap_s, keep_quiet)
         if isinstance(outcome.error, LineDown) and stale and not outcome.exchange.response:
             # Meters and serial servers hang up on idle connections; that is no fault, and is not told as one.
-            outcome = await self._ask_once(make(), gap_s, keep_quiet)
+            question = make()
+            outcome = await self._ask_once(question, gap_s, keep_quiet)
+        while outcome.error is None and (rest := question.following()) is not None:
+            question = rest
+            outcome = _joined(outcome, await self._ask_once(rest, gap_s, keep_quiet))
         return outcome
 
     def rest(self) -> None:
@@ -163,7 +180,12 @@ class Line:
             if not self.frames_by_silence:
                 late = raw[: len(raw) - question.answer_length]
             return Outcome(
-                payload, None, Exchange(question.request, raw, sent_ns, answered_ns), late, self._free_at - sent_s
+                payload,
+                None,
+                Exchange(question.request, raw, sent_ns, answered_ns),
+                late,
+                self._free_at - sent_s,
+                question.answer_length,
             )
         if isinstance(error, LineDown | FrameError) and not self.frames_by_silence:
             self._transport.close()
@@ -173,12 +195,21 @@ class Line:
             self._lose_half_open()
         answered = answered_ns if isinstance(error, Refused) else None
         return Outcome(
-            b"", error, Exchange(question.request, raw, sent_ns, answered, error.cause), late, loop.time() - sent_s
+            b"",
+            error,
+            Exchange(question.request, raw, sent_ns, answered, error.cause),
+            late,
+            loop.time() - sent_s,
+            question.answer_length,
         )
 
     def _patience_s(self, question: Question) -> float:
-        """Longest wait for a complete answer: the bus's, and the time the bytes themselves take. [s]"""
-        return self.bus.answer_within_s + (len(question.request) + question.answer_length) * self._char_s
+        """Longest wait for a complete answer: the meter's time, and that of the bytes themselves. [s]"""
+        return self._within_s(question) + (len(question.request) + question.answer_length) * self._char_s
+
+    def _within_s(self, question: Question) -> float:
+        """How long the meter may take: as the bus says, else as its protocol allows, but not less than usual. [s]"""
+        return self.bus.timeout_s or max(self.bus.answer_within_s, question.slowest_s)
 
     async def _answer_to(
         self, question: Question, loop: asyncio.AbstractEventLoop, sent_s: float
@@ -207,7 +238,7 @@ class Line:
         return b"", self._verdict(question, received, raw), raw
 
     def _verdict(self, question: Question, received: bytearray, raw: bytes) -> BusError:
-        within = f"within {self.bus.answer_within_s:g} s"
+        within = f"within {self._within_s(question):g} s"
         if not raw:
             return Silent(f"no answer {within}; check power, address, baud, parity and the A/B wires")
         if question.echoed(received):
@@ -263,3 +294,21 @@ class Line:
         self._unanswered += 1
         if self._unanswered >= HALF_OPEN_AFTER and self.bus.kind != "serial":
             self._transport.close()
+
+
+def _joined(first: Outcome, rest: Outcome) -> Outcome:
+    """An answer in several frames as one: the bytes of all of them are the evidence."""
+    return Outcome(
+        first.payload + rest.payload if rest.error is None else b"",
+        rest.error,
+        Exchange(
+            first.exchange.request + rest.exchange.request,
+            first.exchange.response + rest.exchange.response,
+            first.exchange.sent_ns,
+            rest.exchange.answered_ns,
+            rest.exchange.cause,
+        ),
+        first.late + rest.late,
+        rest.took_s,
+        rest.expected,
+    )

@@ -6,16 +6,16 @@ hour and tried again. Nothing is disabled for good.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
-from collector.decode import BlockDecoder
-from collector.plan import NOTHING, Avoid, Block, Place, Plan, request_plan
+from collector.dialects import AnyDialect, Decoder
 from collector.plausibility import Plausibility
-from collector.protocols.modbus import Read
+from collector.requests import NOTHING, Avoid, Piece, Plan
 from meterline.clock import NS
 from meterline.errors import LineDown
-from meterline.profiles import Profile, Rate, Table
+from meterline.profiles import Rate
 from meterline.readings import MissingSpan
 from meterline.site import Meter
 
@@ -37,14 +37,15 @@ FIGURES = ("requests", "good", "silent", "garbled", "refused", "late_bytes", "sk
 class Prepared:
     """A plan with the decoders of its answers, and what it was told to avoid."""
 
-    plan: Plan
-    decoders: tuple[BlockDecoder, ...]
+    plan: Plan[Any, Any]
+    decoders: tuple[Decoder, ...]
     avoid: Avoid = NOTHING
 
     @classmethod
-    def of(cls, plan: Plan, avoid: Avoid = NOTHING) -> Prepared:
-        """Make the decoders once."""
-        return cls(plan, tuple(BlockDecoder(block, plan.points) for block in plan.blocks), avoid)
+    def of(cls, dialect: AnyDialect, rates: frozenset[Rate], avoid: Avoid = NOTHING) -> Prepared:
+        """Plan, and make the decoders once."""
+        plan = dialect.plan(rates, avoid)
+        return cls(plan, tuple(dialect.decoder(block, plan.points) for block in plan.blocks), avoid)
 
 
 @dataclass
@@ -53,31 +54,30 @@ class Contact:
 
     Attributes
     ----------
-    unit
-        Its address as the frames carry it.
+    dialect
+        How it is spoken to.
     failures
         Turns in a row that brought nothing.
     open_span
         The silence that lasts, if one does.
     unanswered
-        (table, words) of questions that may still be answered late; on a serial line the next one must differ.
+        Likenesses of questions that may still be answered late; on a serial line the next one must differ.
     """
 
     meter: Meter
-    profile: Profile
-    unit: int
+    dialect: AnyDialect
     plausibility: Plausibility
     failures: int = 0
     cause: str = ""
     open_span: MissingSpan | None = None
     last_good_ns: int = 0
-    unanswered: set[tuple[Table, int]] = field(default_factory=set)
+    unanswered: set[Hashable] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=lambda: dict.fromkeys(FIGURES, 0.0))
     _asked_s: float = -1e9
     _asked_ns: int = 0
-    _cuts: dict[Place, int] = field(default_factory=dict)
+    _cuts: dict[Hashable, int] = field(default_factory=dict)
     _refused: dict[str, int] = field(default_factory=dict)
-    _mute: dict[Place, int] = field(default_factory=dict)
+    _mute: dict[Hashable, int] = field(default_factory=dict)
     _prepared: dict[frozenset[Rate], Prepared] = field(default_factory=dict)
 
     def prepared(
@@ -87,34 +87,34 @@ class Contact:
         self._cuts = {place: since for place, since in self._cuts.items() if slot_ns - since < FORGET_NS}
         self._refused = {name: since for name, since in self._refused.items() if slot_ns - since < FORGET_NS}
         if not self._cuts and not self._refused:
-            key = (self.profile.id, rates)
+            key = (self.dialect.profile.id, rates)
             if key not in shared:
-                shared[key] = Prepared.of(request_plan(self.profile, rates))
+                shared[key] = Prepared.of(self.dialect, rates)
             return shared[key]
         avoid = Avoid(frozenset(self._cuts), frozenset(self._refused))
         own = self._prepared.get(rates)
         if own is None or own.avoid != avoid:
-            own = self._prepared[rates] = Prepared.of(request_plan(self.profile, rates, avoid), avoid)
+            own = self._prepared[rates] = Prepared.of(self.dialect, rates, avoid)
         return own
 
-    def learn_cut(self, place: Place, slot_ns: int) -> None:
-        """No request may reach across to this word from the one before."""
+    def learn_cut(self, place: Hashable, slot_ns: int) -> None:
+        """A request had to be parted here; see `Avoid.cuts`."""
         self._cuts[place] = slot_ns
 
     def learn_refused(self, measurand: str, slot_ns: int) -> None:
         """The meter refuses this point asked for by itself."""
         self._refused[measurand] = slot_ns
 
-    def is_mute(self, block: Block) -> bool:
+    def is_mute(self, block: Piece) -> bool:
         """Count one more poll without this block's answer; whether it should be treated as refused."""
-        place = (block.table, block.address)
+        place = block.place
         self._mute[place] = self._mute.get(place, 0) + 1
         return self._mute[place] >= MUTE_AFTER
 
-    def not_mute(self, block: Block) -> None:
+    def not_mute(self, block: Piece) -> None:
         """The block was answered."""
         if self._mute:
-            self._mute.pop((block.table, block.address), None)
+            self._mute.pop(block.place, None)
 
     def is_due(self, now_s: float, now_ns: int, cost_s: float) -> bool:
         """Whether a meter may be asked: always while it answers, ever more seldom while it does not."""
@@ -149,28 +149,3 @@ class Contact:
         self.failures, self.cause, self.last_good_ns = 0, "", slot_ns
         span, self.open_span = self.open_span, None
         return None if span is None else MissingSpan(span.meter, span.start_ns, max(slot_ns, span.start_ns), span.cause)
-
-
-def probe(unit: int, plan: Plan, unanswered: Set[tuple[Table, int]]) -> Read:
-    """A small question unlike every unanswered one, so that no late answer can be taken for its answer.
-
-    The page's probe point if its length tells it apart, else another point, else the head of a request, else any
-    number of words: what it brings is thrown away, so it may cut a value, and even a refusal is an answer.
-    """
-    profile = plan.profile
-    everything = request_plan(profile)
-    taken = unanswered | {(block.table, block.count) for block in plan.blocks}
-    first = profile.probe.measurand if profile.probe else ""
-    items = sorted(
-        (item for block in everything.blocks for item in block.items),
-        key=lambda item: everything.points[item.column].measurand != first,
-    )
-    spans = [(item.table, item.start, item.end - item.start) for item in items]
-    spans += [
-        (block.table, block.address, item.end - block.address) for block in everything.blocks for item in block.items
-    ]
-    head = everything.blocks[0]
-    most = min(profile.limits.max_words, 0x10000 - head.address)
-    spans += [(head.table, head.address, count) for count in range(1, most + 1)]
-    table, address, count = next((span for span in spans if (span[0], span[2]) not in taken), spans[0])
-    return Read(unit, table, address, count)

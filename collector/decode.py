@@ -15,7 +15,7 @@ from decimal import Decimal
 from operator import itemgetter
 
 from collector.plan import Block, Item, block_of, words_of
-from meterline.profiles import WORDS, Cells, DataType, Order, Point
+from meterline.profiles import WORDS, CellPoint, Cells, DataType, Order
 from meterline.readings import Number, Quality
 
 FORMAT: dict[DataType, str] = {
@@ -73,7 +73,7 @@ class BlockDecoder:
 
     __slots__ = ("_gather", "_plain", "_special", "_unpack", "size")
 
-    def __init__(self, block: Block, points: tuple[Point, ...]) -> None:
+    def __init__(self, block: Block, points: tuple[CellPoint, ...]) -> None:
         self.size = 2 * block.count
         cells: list[tuple[int, Cells]] = []
         plain: list[tuple[int, int]] = []
@@ -204,7 +204,7 @@ def _packed_decimal(patterns: frozenset[int]) -> Convert:
     return convert
 
 
-def decode_item(item: Item, point: Point, words: bytes) -> Number | None:
+def decode_item(item: Item, point: CellPoint, words: bytes) -> Number | None:
     """One point from the bytes of its own span, for tools and tests; None where they are no number."""
     block = block_of((replace(item, column=0),))
     numbers: list[Number | None] = [None]

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from collector.decode import decode_item
-from collector.plan import EVERY_RATE, Item, request_plan
+from collector.describe_dlt645 import describe_frames, speaks_dlt645
+from collector.plan import Item, request_plan
 from collector.protocols.modbus import MEANING, TABLE, Read, RtuQuestion, TcpQuestion, crc16
 from meterline.errors import FrameError, Refused
 from meterline.measurands import MEASURANDS
-from meterline.profiles import Profile
+from meterline.profiles import ModbusProfile, Profile
 from meterline.readings import Exchange, exact
 from meterline.texts import Language, Texts
 from meterline.units import DISPLAY
@@ -77,10 +78,13 @@ def describe(
     if not exchange.request:
         key = exchange.cause if exchange.cause in _SAY else "late"
         return "", _SAY(key, language, **({"count": len(exchange.response)} if key == "late" else {}))
+    if kind != "modbus-tcp" and speaks_dlt645(exchange.request):
+        return describe_frames(exchange, profile, language)
     read = parse_request(kind, exchange.request)
     if read is None:
         return _SAY("unknown", language), exchange.response.hex(" ")
-    items = _items(profile, read) if profile else []
+    page = profile if isinstance(profile, ModbusProfile) else None
+    items = _items(page, read) if page else []
     asked = _SAY(
         "read",
         language,
@@ -90,10 +94,10 @@ def describe(
         table=_SAY(f"table.{read.table.value}", language),
         address=f"{read.address:#06x}",
     )
-    if items and profile:
-        points = request_plan(profile).points
+    if items and page:
+        points = request_plan(page).points
         asked += " (" + _some([points[item.column].measurand for item in items], language) + ")"
-    return asked, _answer(kind, exchange, read, profile, items, language)
+    return asked, _answer(kind, exchange, read, page, items, language)
 
 
 def parse_request(kind: str, request: bytes) -> Read | None:
@@ -115,7 +119,7 @@ def parse_request(kind: str, request: bytes) -> Read | None:
 
 
 def _answer(
-    kind: str, exchange: Exchange, read: Read, profile: Profile | None, items: list[Item], language: Language
+    kind: str, exchange: Exchange, read: Read, profile: ModbusProfile | None, items: list[Item], language: Language
 ) -> str:
     raw = exchange.response
     if not raw:
@@ -138,7 +142,7 @@ def _answer(
     return _some(_values(profile, read, items, words, language), language)
 
 
-def _values(profile: Profile, read: Read, items: list[Item], words: bytes, language: Language) -> Iterable[str]:
+def _values(profile: ModbusProfile, read: Read, items: list[Item], words: bytes, language: Language) -> Iterable[str]:
     points = request_plan(profile).points
     for item in items:
         point = points[item.column]
@@ -151,11 +155,11 @@ def _values(profile: Profile, read: Read, items: list[Item], words: bytes, langu
         yield f"{point.measurand} {value:f} {DISPLAY.get(unit, unit)}".rstrip()
 
 
-def _items(profile: Profile, read: Read) -> list[Item]:
+def _items(profile: ModbusProfile, read: Read) -> list[Item]:
     """The points of the page that lie wholly inside a request, by address."""
     inside = [
         item
-        for block in request_plan(profile, EVERY_RATE).blocks
+        for block in request_plan(profile).blocks
         for item in block.items
         if item.table == read.table and read.address <= item.start and item.end <= read.address + read.count
     ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from typing import Any
+
 from collector.bus import Line
-from collector.contact import probe
-from collector.decode import BlockDecoder
-from collector.plan import Block, Plan, halves, known_words, request_plan, shape_of
-from collector.poller import NO_SUCH_WORDS, Tap, put_read
-from collector.protocols.modbus import MEANING, Read
+from collector.dialects import AnyDialect, dialect_of, put
+from collector.poller import Tap
+from collector.requests import Piece, Plan, requests_by_column, reshaped
 from collector.transports import Transport
 from meterline.clock import Clock
 from meterline.errors import BusError, ConfigError, Garbled, LineDown, Problem, Refused, Silent
-from meterline.profiles import Profile, Table
+from meterline.profiles import Profile
 from meterline.readings import ClockState, Exchange, Number, Poll, Quality
 from meterline.site import Bus, Meter
 
@@ -45,34 +46,35 @@ async def read_meter(
     Silent, Garbled, Refused
         Nothing usable came; the message says what to check on site.
     """
-    plan = request_plan(profile)
+    dialect = dialect_of(profile, meter.address)
+    plan = dialect.plan()
     if not plan.blocks:
         raise ConfigError(
             [Problem(profile.profile, "points", "none is enabled", "compare them with the display, then enable them")]
         )
     line = Line(bus, clock, transport)
-    reading = _Reading(plan, clock.now_ns() // 1_000_000 * 1_000_000)
+    reading = _Reading(dialect, plan, clock.now_ns() // 1_000_000 * 1_000_000)
     todo = list(plan.blocks)
     last: BusError | None = None
     try:
         while todo:
             block = todo.pop(0)
-            error = await _ask(line, int(meter.address), meter.id, block, reading, tap)
+            error = await _ask(line, meter.id, block, reading, tap)
             if error is None:
                 continue
             last = error
             if isinstance(error, LineDown) or (isinstance(error, Silent) and not reading.came):
                 break
-            parts = halves(block, known_words(profile)) if _is_missing_words(error) else None
-            if parts is not None:
-                todo[:0] = parts
+            parting = dialect.parts(block) if isinstance(error, Refused) and dialect.lacks(error.code) else None
+            if parting is not None:
+                todo[:0] = parting[0]
             else:
                 reading.close(block, clock.now_ns())
     finally:
         line.close()
     if not reading.came:
         assert last is not None
-        raise type(last)(last.code, _refusal_hint(last)) if isinstance(last, Refused) else last
+        raise type(last)(last.code, _refusal_hint(last, dialect)) if isinstance(last, Refused) else last
     for block in todo:
         reading.close(block, clock.now_ns())
     return [reading.poll(meter.id, ClockState.SIMULATED if clock.simulated else ClockState.SYNCED)]
@@ -81,30 +83,29 @@ async def read_meter(
 class _Reading:
     """The numbers as they come in."""
 
-    def __init__(self, plan: Plan, slot_ns: int) -> None:
-        self.plan, self.slot_ns = plan, slot_ns
+    def __init__(self, dialect: AnyDialect, plan: Plan[Any, Any], slot_ns: int) -> None:
+        self.dialect, self.plan, self.slot_ns = dialect, plan, slot_ns
         self.numbers: list[Number | None] = [None] * len(plan.points)
         self.qualities: list[int] = [int(Quality.MISSING)] * len(plan.points)
-        self.done: list[Block] = []
+        self.done: list[Piece] = []
         self.delays_ms: list[int] = []
         self.exchanges: list[Exchange] = []
-        self.unanswered: set[tuple[Table, int]] = set()
+        self.unanswered: set[Hashable] = set()
         self.came = False
 
-    def take(self, block: Block, payload: bytes, answered_ns: int) -> None:
+    def take(self, block: Piece, payload: bytes, answered_ns: int) -> None:
         for item in block.items:
             self.qualities[item.column] = int(Quality.GOOD)
-        BlockDecoder(block, self.plan.points).into(payload, self.numbers, self.qualities)
+        self.dialect.decoder(block, self.plan.points).into(payload, self.numbers, self.qualities)
         self.came = True
         self.close(block, answered_ns)
 
-    def close(self, block: Block, at_ns: int) -> None:
+    def close(self, block: Piece, at_ns: int) -> None:
         self.done.append(block)
         self.delays_ms.append((at_ns - self.slot_ns) // 1_000_000)
 
     def poll(self, meter: str, clock: ClockState) -> Poll:
-        request = {item.column: index for index, block in enumerate(self.done) for item in block.items}
-        shape = shape_of(self.plan.profile, self.plan.points, request)
+        shape = reshaped(self.plan.shape, requests_by_column(self.done))
         return Poll(
             meter,
             shape,
@@ -117,22 +118,22 @@ class _Reading:
         )
 
 
-async def _ask(line: Line, unit: int, meter: str, block: Block, reading: _Reading, tap: Tap | None) -> BusError | None:
+async def _ask(line: Line, meter: str, block: Piece, reading: _Reading, tap: Tap | None) -> BusError | None:
     """Ask for one block, twice if need be; None once it is in."""
-    plan = reading.plan
-    wanted = Read(unit, block.table, block.address, block.count)
+    plan, dialect = reading.plan, reading.dialect
+    wanted = dialect.request(block)
     error: BusError | None = None
     for _ in range(TRIES):
-        for read in (probe(unit, plan, reading.unanswered), wanted) if reading.unanswered else (wanted,):
-            outcome = await put_read(line, read, plan.profile)
+        for request in (dialect.probe(plan, reading.unanswered), wanted) if reading.unanswered else (wanted,):
+            outcome = await put(line, dialect, request)
             reading.exchanges.append(outcome.exchange)
             if tap is not None:
                 tap(meter, outcome.exchange)
             error = outcome.error
             if line.frames_by_silence and isinstance(error, Silent | Garbled):
-                reading.unanswered.add((read.table, read.count))
+                reading.unanswered.add(dialect.likeness(request))
                 break
-            if read is not wanted:  # answered or refused: whatever the meter still owed has gone by
+            if request is not wanted:  # answered or refused: whatever the meter still owed has gone by
                 reading.unanswered.clear()
         if error is None:
             answered_ns = outcome.exchange.answered_ns
@@ -144,14 +145,10 @@ async def _ask(line: Line, unit: int, meter: str, block: Block, reading: _Readin
     return error
 
 
-def _is_missing_words(error: BusError) -> bool:
-    return isinstance(error, Refused) and error.code in NO_SUCH_WORDS
-
-
-def _refusal_hint(error: Refused) -> str:
-    meaning = MEANING.get(error.code, "unknown error")
-    if error.code in NO_SUCH_WORDS:
+def _refusal_hint(error: Refused, dialect: AnyDialect) -> str:
+    meaning = dialect.meaning(error.code)
+    if dialect.lacks(error.code):
         return f"{meaning}; it answers, but not to this profile: check the meter's type, and table and addresses"
-    if error.code in (0x0A, 0x0B):
+    if dialect.unreached(error.code):
         return f"{meaning}; the gateway is there, the meter behind it is not: check its address and wires"
     return f"{meaning}; wait and read again"

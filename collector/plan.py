@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from collector.requests import EVERY_RATE, NOTHING, Avoid, Plan, wanted_points
 from meterline.measurands import Kind
-from meterline.profiles import WORDS, Cells, Limits, Point, Profile, Rate, Table
+from meterline.profiles import WORDS, CellPoint, Cells, Limits, ModbusProfile, Rate, Table
 from meterline.readings import Column, Shape
 
-EVERY_RATE = frozenset(Rate)
 Place = tuple[Table, int]
 """One word: its table and address."""
 
@@ -52,57 +52,19 @@ class Block:
     items: tuple[Item, ...]
 
     @property
+    def place(self) -> Place:
+        """Where it begins: by this it is known from one poll to the next."""
+        return (self.table, self.address)
+
+    @property
     def has_counter(self) -> bool:
         """Whether it brings a counter, and so should be asked close to the boundary."""
         return any(item.counter for item in self.items)
 
 
-@dataclass(frozen=True, slots=True)
-class Avoid:
-    """What one meter was found not to do, beyond its page.
-
-    Attributes
-    ----------
-    cuts
-        Words that no request may reach across from the word before.
-    refused
-        Measurands whose words the meter refuses by themselves; they are not asked for.
-    """
-
-    cuts: frozenset[Place] = frozenset()
-    refused: frozenset[str] = frozenset()
-
-
-NOTHING = Avoid()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Requests for one set of points of one profile, with the head of the poll they fill.
-
-    Attributes
-    ----------
-    points
-        In the order of the poll's numbers.
-    blocks
-        In the order to ask: those with counters first, so that they are read closest to the slot.
-    unasked
-        Columns that no request brings, because the meter refuses them.
-    """
-
-    profile: Profile
-    points: tuple[Point, ...]
-    blocks: tuple[Block, ...]
-    shape: Shape
-    unasked: tuple[int, ...] = ()
-
-    @property
-    def words(self) -> int:
-        """All words the requests bring, the bridged ones included. [words]"""
-        return sum(block.count for block in self.blocks)
-
-
-def request_plan(profile: Profile, rates: Collection[Rate] = EVERY_RATE, avoid: Avoid = NOTHING) -> Plan:
+def request_plan(
+    profile: ModbusProfile, rates: Collection[Rate] = EVERY_RATE, avoid: Avoid = NOTHING
+) -> Plan[Block, CellPoint]:
     """The fewest legal requests for all enabled points of the given rate classes.
 
     Raises
@@ -110,35 +72,18 @@ def request_plan(profile: Profile, rates: Collection[Rate] = EVERY_RATE, avoid: 
     ValueError
         The page cannot be asked as it stands: a composite that no single answer holds.
     """
-    points = tuple(point for point in profile.points if point.enabled and profile.rate_of(point) in rates)
+    points = wanted_points(profile, profile.points, rates)
     items = [_item(profile, point, column) for column, point in enumerate(points)]
     wanted = [item for item, point in zip(items, points, strict=True) if point.measurand not in avoid.refused]
     blocks = sorted(
         _blocks(wanted, profile.limits, known_words(profile), avoid.cuts),
         key=lambda block: (not block.has_counter, block.table, block.address),
     )
-    request = {item.column: index for index, block in enumerate(blocks) for item in block.items}
-    return Plan(
-        profile,
-        points,
-        tuple(blocks),
-        shape_of(profile, points, request),
-        tuple(item.column for item in items if item.column not in request),
-    )
+    columns = tuple(Column(point.measurand, point.exponent, _is_float(profile, point)) for point in points)
+    return Plan.of(profile, points, tuple(blocks), Shape(profile.id, columns))
 
 
-def shape_of(profile: Profile, points: Sequence[Point], request: dict[int, int]) -> Shape:
-    """The head of a poll whose columns came with the given requests (column -> index of the request)."""
-    return Shape(
-        profile.id,
-        tuple(
-            Column(point.measurand, point.exponent, _is_float(profile, point), request.get(column, 0))
-            for column, point in enumerate(points)
-        ),
-    )
-
-
-def known_words(profile: Profile) -> frozenset[Place]:
+def known_words(profile: ModbusProfile) -> frozenset[Place]:
     """Every word of an enabled point: reading across them is no risk."""
     return frozenset(
         (cell.table, address)
@@ -181,7 +126,7 @@ def halves(block: Block, known: frozenset[Place]) -> tuple[Block, Block] | None:
     return block_of(items[: best[2]]), block_of(items[best[2] :])
 
 
-def _item(profile: Profile, point: Point, column: int) -> Item:
+def _item(profile: ModbusProfile, point: CellPoint, column: int) -> Item:
     cells = profile.cells_of(point)
     tables = {cell.table for cell in cells}
     start = min(cell.at for cell in cells)
@@ -200,11 +145,11 @@ def _item(profile: Profile, point: Point, column: int) -> Item:
     return Item(column, table, start, end, cells, point.kind is Kind.COUNTER)
 
 
-def _is_float(profile: Profile, point: Point) -> bool:
+def _is_float(profile: ModbusProfile, point: CellPoint) -> bool:
     return any(cell.type in ("float32", "float64") for cell in profile.cells_of(point))
 
 
-def _blocks(items: Iterable[Item], limits: Limits, known: frozenset[Place], cuts: frozenset[Place]) -> Iterator[Block]:
+def _blocks(items: Iterable[Item], limits: Limits, known: frozenset[Place], cuts: frozenset[object]) -> Iterator[Block]:
     waiting = sorted(items, key=lambda item: (item.table, item.start, item.end))
     while waiting:
         first = waiting[0]
@@ -215,7 +160,7 @@ def _blocks(items: Iterable[Item], limits: Limits, known: frozenset[Place], cuts
         waiting = [item for item in waiting if id(item) not in taken]
 
 
-def _reach(first: Item, limits: Limits, known: frozenset[Place], cuts: frozenset[Place]) -> int:
+def _reach(first: Item, limits: Limits, known: frozenset[Place], cuts: frozenset[object]) -> int:
     """How far a request that begins at an item may go: the first word it may not include. [words]"""
     gap = 0
     limit = first.start + limits.max_words

@@ -9,32 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from collector.bus import Line, Outcome, Question
-from collector.contact import Contact, Prepared, probe
-from collector.decode import BlockDecoder
-from collector.plan import Block, halves, known_words, shape_of
+from collector.bus import Line, Outcome
+from collector.contact import Contact, Prepared
+from collector.dialects import Decoder, dialect_of, put
 from collector.plausibility import Plausibility
-from collector.protocols.modbus import Read, RtuQuestion, TcpQuestion
+from collector.requests import Piece, requests_by_column, reshaped
 from collector.schedule import QUARTER_NS, Schedule, Turn, periods_of
 from collector.transports import Transport
 from meterline.clock import Clock
 from meterline.errors import BusError, Garbled, LineDown, Refused, Silent
 from meterline.plant import Plant
-from meterline.profiles import Profile, Rate
+from meterline.profiles import Rate
 from meterline.readings import ClockState, Exchange, MissingSpan, Number, Poll, Quality
 from meterline.settings import Rates
 from meterline.site import Bus
 
 log = logging.getLogger(__name__)
 
-NO_SUCH_WORDS = frozenset({0x01, 0x02, 0x03})
-BUSY = 0x06
-UNREACHED = frozenset({0x0A, 0x0B})
-"""Said by a gateway: the meter behind it did not answer."""
 MOST_PARTED = 12
 """Requests that may be parted in one turn; the rest is found out in the next ones."""
 LOOK_UP_S = 5.0
@@ -59,19 +54,19 @@ class _Work:
     """What has been done of one turn."""
 
     prepared: Prepared
-    todo: list[tuple[Block, BlockDecoder]]
+    todo: list[tuple[Piece, Decoder]]
     numbers: list[Number | None]
     qualities: list[int]
-    done: list[Block] = field(default_factory=list)
+    done: list[Piece] = field(default_factory=list)
     delays_ms: list[int] = field(default_factory=list)
-    failed: list[Block] = field(default_factory=list)
+    failed: list[Piece] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     doubtful: bool = False
     came: bool = False
     reached: bool = False
     second_chance: bool = False
     parted: int = 0
-    asked_twice: Block | None = None
+    asked_twice: Piece | None = None
     cause: str = ""
 
 
@@ -101,7 +96,7 @@ class BusMaster:
             ClockState.SIMULATED if clock.simulated else ClockState.SYNCED
         )
         self._contacts = {
-            meter.id: Contact(meter, plant.profile_of(meter), int(meter.address), Plausibility(meter, plant))
+            meter.id: Contact(meter, dialect_of(plant.profile_of(meter), meter.address), Plausibility(meter, plant))
             for meter in plant.meters_on(bus.id)
         }
         self._shared: dict[tuple[str, frozenset[Rate]], Prepared] = {}
@@ -185,7 +180,7 @@ class BusMaster:
             if turn.rank == 0 and not block.has_counter:
                 self._schedule.put_back(turn, rank=1)
                 return
-            outcome = await self._ask(contact, Read(contact.unit, block.table, block.address, block.count))
+            outcome = await self._ask(contact, contact.dialect.request(block))
             work.exchanges.append(outcome.exchange)
             if outcome.error is None:
                 work.doubtful |= decoder.into(outcome.payload, work.numbers, work.qualities)
@@ -201,11 +196,12 @@ class BusMaster:
         """Decide what a failed request means for the turn; False: leave the meter for now."""
         work.cause = error.cause
         block, _ = work.todo[0]
+        dialect = contact.dialect
         code = error.code if isinstance(error, Refused) else None
         if isinstance(error, LineDown):
             work.second_chance = True  # the whole line is gone: no use in coming back in this turn
             return False
-        if isinstance(error, Silent) or code in UNREACHED:
+        if isinstance(error, Silent) or (code is not None and dialect.unreached(code)):
             if not (work.came or work.reached) or not (work.second_chance or contact.failures):
                 return False
             if code is None and contact.is_mute(block):
@@ -213,13 +209,14 @@ class BusMaster:
             else:
                 self._close_block(turn, work, failed=True)
             return True
-        if code == BUSY and not work.second_chance:
+        if code is not None and dialect.is_busy(code) and not work.second_chance:
             return False
-        if code in NO_SUCH_WORDS or isinstance(error, Garbled):
+        lacking = code is not None and dialect.lacks(code)
+        if lacking or isinstance(error, Garbled):
             if work.asked_twice is not block:  # healthy meters refuse now and then, and lines crackle: ask again
                 work.asked_twice = block
                 return True
-            if code in NO_SUCH_WORDS:
+            if lacking:
                 self._part(turn, contact, work)
                 return True
         self._close_block(turn, work, failed=True)
@@ -229,8 +226,8 @@ class BusMaster:
         """A request is refused: ask for its halves, or note that this one point is refused."""
         block, _ = work.todo[0]
         points = work.prepared.plan.points
-        parts = halves(block, known_words(contact.profile))
-        if parts is None:
+        parting = contact.dialect.parts(block)
+        if parting is None:
             for item in block.items:
                 contact.learn_refused(points[item.column].measurand, turn.slot_ns)
                 log.warning(
@@ -238,12 +235,13 @@ class BusMaster:
                 )
             self._close_block(turn, work, failed=True)
             return
-        contact.learn_cut((block.table, parts[1].address), turn.slot_ns)
+        parts, cut = parting
+        contact.learn_cut(cut, turn.slot_ns)
         work.parted += 1
         if work.parted > MOST_PARTED:
             self._close_block(turn, work, failed=True)
         else:
-            work.todo[:1] = [(part, BlockDecoder(part, points)) for part in parts]
+            work.todo[:1] = [(part, contact.dialect.decoder(part, points)) for part in parts]
 
     def _leave(self, turn: Turn[_Work], contact: Contact, work: _Work) -> None:
         """Go on to the other meters; a meter that was well until now gets one more chance after them."""
@@ -259,13 +257,13 @@ class BusMaster:
         A meter answers in the order it was asked. Once it has answered a question unlike all open ones, whatever it
         still owed has gone by.
         """
-        read = probe(contact.unit, work.prepared.plan, contact.unanswered)
-        outcome = await self._ask(contact, read, keep_quiet=contact.failures < 2)
+        request = contact.dialect.probe(work.prepared.plan, contact.unanswered)
+        outcome = await self._ask(contact, request, keep_quiet=contact.failures < 2)
         work.exchanges.append(outcome.exchange)
         error = outcome.error
         if error is not None:
             work.cause = error.cause
-        if isinstance(error, Refused) and error.code not in UNREACHED:
+        if isinstance(error, Refused) and not contact.dialect.unreached(error.code):
             self.line.rest()  # a refusal has no length to tell it by: let anything late go by
             error = None
         if error is None:
@@ -273,8 +271,8 @@ class BusMaster:
             work.reached = True
         return error is None
 
-    async def _ask(self, contact: Contact, read: Read, *, keep_quiet: bool = True) -> Outcome:
-        outcome = await put_read(self.line, read, contact.profile, keep_quiet=keep_quiet)
+    async def _ask(self, contact: Contact, request: Hashable, *, keep_quiet: bool = True) -> Outcome:
+        outcome = await put(self.line, contact.dialect, request, keep_quiet=keep_quiet)
         figures = contact.figures
         if outcome.exchange.request:
             figures["requests"] += 1
@@ -286,13 +284,13 @@ class BusMaster:
         elif isinstance(error, Silent):
             figures["silent"] += 1
             if self.line.frames_by_silence:
-                contact.unanswered.add((read.table, read.count))
+                contact.unanswered.add(contact.dialect.likeness(request))
         elif isinstance(error, Refused):
             figures["refused"] += 1
         elif isinstance(error, Garbled):
             figures["garbled"] += 1
-            if self.line.frames_by_silence and len(exchange.response) < 5 + 2 * read.count:
-                contact.unanswered.add((read.table, read.count))  # noise came; the answer itself may still
+            if self.line.frames_by_silence and len(exchange.response) < outcome.expected:
+                contact.unanswered.add(contact.dialect.likeness(request))  # noise came; the answer itself may still
         if exchange.answered_ns is not None:
             figures["response_ms"] = outcome.took_s * 1000
         if self._tap is not None:
@@ -342,8 +340,7 @@ class BusMaster:
         delays = tuple(work.delays_ms) + (self._delay_ms(turn, work),) * len(work.todo)
         shape = plan.shape
         if work.parted:
-            request = {item.column: index for index, block in enumerate(blocks) for item in block.items}
-            shape = shape_of(plan.profile, plan.points, request)
+            shape = reshaped(shape, requests_by_column(blocks))
         work.doubtful |= contact.plausibility.judge(
             plan.points, shape, work.numbers, work.qualities, turn.slot_ns, delays
         )
@@ -359,21 +356,6 @@ class BusMaster:
         )
 
 
-async def put_read(line: Line, read: Read, profile: Profile, *, keep_quiet: bool = True) -> Outcome:
-    """Ask one read request as the line's kind wants it framed."""
-    if line.frames_by_silence:
-        question = RtuQuestion(read)
-
-        def make() -> Question:
-            return question
-    else:
-
-        def make() -> Question:
-            return TcpQuestion(read, line.next_transaction())
-
-    return await line.ask(make, profile.limits.gap_ms / 1000, keep_quiet=keep_quiet)
-
-
 def _rates_of(contact: Contact) -> frozenset[Rate]:
-    profile = contact.profile
+    profile = contact.dialect.profile
     return frozenset(profile.rate_of(point) for point in profile.points if point.enabled)

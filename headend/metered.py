@@ -14,7 +14,7 @@ from headend.primary import factor_at, regimes
 from meterline.clock import NS
 from meterline.measurands import ACCOUNT, MEASURANDS, POWER_LIKE, Carrier, Kind
 from meterline.plant import Meter, Plant
-from meterline.profiles import Point
+from meterline.profiles import CellPoint, Point
 from meterline.readings import to_micro
 from meterline.units import shift_to_canonical
 
@@ -112,6 +112,6 @@ def _wraps_at(point: Point | None, factor: Fraction) -> int | None:
 
 def _resolution(point: Point | None, factor: Fraction) -> int:
     """The last digit of the display; a float counter has no fixed one."""
-    if point is None or (point.type or "").startswith("float"):
+    if point is None or (isinstance(point, CellPoint) and (point.type or "").startswith("float")):
         return 1
     return max(1, int(to_micro(1, point.exponent) * factor))

@@ -121,6 +121,12 @@ def read_document(path: Path, model: type[M], *, shown_as: str | None = None) ->
     ConfigError
         With every problem of the file; nothing else was touched.
     """
+    data, lines = read_plain(path, shown_as=shown_as)
+    return validate(data, model, shown_as or str(path), lines), lines
+
+
+def read_plain(path: Path, *, shown_as: str | None = None) -> tuple[Any, Lines]:
+    """The plain data of one file, with the line of every value; raises as `read_document` does."""
     file = shown_as or str(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -132,8 +138,7 @@ def read_document(path: Path, model: type[M], *, shown_as: str | None = None) ->
         raise ConfigError([Problem(file, "", "is not UTF-8 text", "save it as UTF-8")]) from error
     except OSError as error:
         raise ConfigError([Problem(file, "", f"cannot be read: {error.strerror}", "check its permissions")]) from error
-    data, lines = parse_yaml(text, file)
-    return validate(data, model, file, lines), lines
+    return parse_yaml(text, file)
 
 
 def validate(data: Any, model: type[M], file: str, lines: Lines | None = None) -> M:

@@ -106,6 +106,7 @@ class RtuQuestion:
     """
 
     __slots__ = ("_head", "_refusal", "answer_length", "read", "request")
+    slowest_s = 0.0
 
     def __init__(self, read: Read) -> None:
         if read.unit == 0:
@@ -147,6 +148,9 @@ class RtuQuestion:
             at = received.find(self._refusal, at + 1)
         return None
 
+    def following(self) -> None:
+        """An answer is always complete."""
+
     def foreign(self, received: bytearray) -> bool:
         """Whether all that came are whole, valid frames, none of them ours: the meter itself was silent."""
         rest = bytes(received).removeprefix(self.request)
@@ -173,6 +177,7 @@ class TcpQuestion:
     """A read request in a Modbus/TCP frame; attributes as those of `RtuQuestion`."""
 
     __slots__ = ("_head", "answer_length", "read", "request")
+    slowest_s = 0.0
 
     def __init__(self, read: Read, transaction: int) -> None:
         self.read = read
@@ -210,6 +215,9 @@ class TcpQuestion:
                 code = frame[8] if length > 2 else 0
                 raise Refused(code, MEANING.get(code, ""))
         return None
+
+    def following(self) -> None:
+        """An answer is always complete."""
 
     def foreign(self, received: bytearray) -> bool:
         """Whether nothing but whole frames came; on TCP those have been taken out already."""

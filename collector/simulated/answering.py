@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from pymodbus.pdu import DecodePDU, ExceptionResponse
 from pymodbus.pdu.register_message import (
@@ -16,6 +17,7 @@ from pymodbus.pdu.register_message import (
     ReadInputRegistersResponse,
 )
 
+from collector.simulated.item_meters import ItemFraming, ItemMeter
 from collector.simulated.meters import ILLEGAL_VALUE, MeterRefuses, SimulatedMeter
 from collector.simulated.noise import chance
 from meterline.clock import Clock
@@ -24,7 +26,8 @@ from meterline.profiles import Table
 ILLEGAL_FUNCTION, NO_ANSWER_BEHIND_GATEWAY = 1, 0x0B
 _TABLES = {3: Table.HOLDING, 4: Table.INPUT}
 _REQUESTS = DecodePDU(is_server=True)
-Witness = Callable[[SimulatedMeter, int, list[str]], None]
+AnyMeter = SimulatedMeter | ItemMeter
+Witness = Callable[[AnyMeter, int, list[str]], None]
 """Told of every answered read: the meter, when (plant time, ns), the counters it showed."""
 
 
@@ -35,7 +38,7 @@ class Answer:
     Attributes
     ----------
     pdu
-        Function code and data; None for silence.
+        Function code and data, of DL/T 645 the whole frame; None for silence.
     late_s
         Real seconds beyond the meter's usual delay. [s]
     noise
@@ -76,20 +79,25 @@ class Answerer:
 
     def __init__(
         self,
-        meters: Iterable[SimulatedMeter],
+        meters: Iterable[AnyMeter],
         clock: Clock,
         *,
         timeout_s: float,
         serial: bool,
         witness: Witness | None = None,
     ) -> None:
-        self._meters = {meter.address: meter for meter in meters}
+        every = list(meters)
+        self._meters = {meter.address: meter for meter in every if isinstance(meter, SimulatedMeter)}
+        self._item_meters = [meter for meter in every if isinstance(meter, ItemMeter)]
         self._clock, self._timeout_s, self._serial, self._witness = clock, timeout_s, serial, witness
         self.answered = 0
         """Reads answered with words."""
 
-    def answer(self, address: int, pdu: bytes) -> Answer:
-        """Answer one request, as of now."""
+    def answer(self, address: int | str, pdu: bytes) -> Answer:
+        """Answer one request, as of now; an address of twelve digits is one of DL/T 645."""
+        if isinstance(address, str):
+            answers = [self._answer_item(meter, pdu) for meter in self._item_meters if meter.is_meant(address)]
+            return _collided([each for each in answers if each is not SILENCE])
         meter = self._meters.get(address)
         if meter is None:
             if self._serial:
@@ -98,13 +106,31 @@ class Answerer:
         t_ns = self._clock.now_ns()
         fault = meter.line_fault(t_ns)
         kind = fault.kind if fault else ""
-        if kind == "silent":
-            return SILENCE
-        if kind == "disconnect":
-            return Answer(None, hang_up=True)
         if fault and kind == "exception":
             return Answer(_exception(pdu[0], round(fault.level)))
-        reply = self._read(meter, pdu, t_ns)
+        return SILENCE if kind == "silent" else self._spoilt(self._read(meter, pdu, t_ns), kind, t_ns)
+
+    def _answer_item(self, meter: ItemMeter, pdu: bytes) -> Answer:
+        t_ns = self._clock.now_ns()
+        fault = meter.line_fault(t_ns)
+        kind = fault.kind if fault else ""
+        reply = meter.reply(pdu[0], pdu[1:], t_ns)
+        if reply is None or kind == "silent":
+            return SILENCE
+        if kind == "exception":
+            reply = (pdu[0] | 0xC0, b"\x01")
+        elif reply[0] & 0x40 == 0:
+            self.answered += 1
+            if self._witness is not None:
+                counters = meter.counters_in(reply[1][:4][::-1].hex().upper())
+                if counters:
+                    self._witness(meter, t_ns, counters)
+        return self._spoilt(ItemFraming.frame(meter.address, *reply), kind, t_ns)
+
+    def _spoilt(self, reply: bytes, kind: str, t_ns: int) -> Answer:
+        """What becomes of an answer on a bad line."""
+        if kind == "disconnect":
+            return Answer(None, hang_up=True)
         if kind == "late":
             return Answer(reply, late_s=self._timeout_s * 1.4)
         if kind == "noise":
@@ -131,6 +157,20 @@ class Answerer:
                 self._witness(meter, t_ns, counters)
         shape = ReadHoldingRegistersResponse if function == 3 else ReadInputRegistersResponse
         return bytes([function]) + shape(registers=words).encode()
+
+
+def _collided(answers: list[Answer]) -> Answer:
+    """Several meters that answer at once: where one pulls the line low, low it is."""
+    if len(answers) < 2:
+        return answers[0] if answers else SILENCE
+    frames = [answer.pdu for answer in answers if answer.pdu is not None]
+    mixed = bytearray()
+    for column in zip_longest(*frames, fillvalue=0xFF):
+        byte = 0xFF
+        for each in column:
+            byte &= each
+        mixed.append(byte)
+    return Answer(bytes(mixed))
 
 
 def _exception(function: int, code: int) -> bytes:

@@ -9,7 +9,7 @@ from collector.simulated.noise import chance, seed_of
 from collector.simulated.words import bounds, is_float
 from meterline.clock import NS
 from meterline.plant import Plant
-from meterline.profiles import DataType, Point, Profile, power_of_ten
+from meterline.profiles import CellPoint, DataType, ModbusProfile, Point, Profile, power_of_ten
 from meterline.site import Meter
 
 HOUR_NS = 3600 * NS
@@ -44,6 +44,13 @@ def modulus_of(point: Point, kind: DataType) -> int | None:
     return None if is_float(kind) else bounds(kind)[1] + 1
 
 
+def kinds_of(profile: Profile, point: Point) -> list[DataType]:
+    """The data types of a point's cells; an item of DL/T 645 is kept like eight packed digits."""
+    if isinstance(profile, ModbusProfile) and isinstance(point, CellPoint):
+        return [cell.type for cell in profile.cells_of(point) if cell.type]
+    return ["bcd32"]
+
+
 def tally_of(measurand: str, index: int, of: int) -> tuple[str, Fraction]:
     """Which tally the `index`-th of `of` cells of a counter shows, and what a tally of 1 is in the canonical unit.
 
@@ -63,10 +70,10 @@ def tallies_wanted(profile: Profile) -> list[str]:
     wanted = ["import"]
     for point in profile.points:
         if point.enabled and point.measurand in COUNTERS:
-            cells = profile.cells_of(point)
-            mixed = len({is_float(cell.type) for cell in cells if cell.type}) > 1
-            for index in range(len(cells)):
-                name, _ = tally_of(point.measurand, index, 1 if mixed else len(cells))
+            kinds = kinds_of(profile, point)
+            mixed = len({is_float(kind) for kind in kinds}) > 1
+            for index in range(len(kinds)):
+                name, _ = tally_of(point.measurand, index, 1 if mixed else len(kinds))
                 wanted += [each for each in name.split("+") if each]
     return list(dict.fromkeys(wanted))
 
@@ -85,8 +92,8 @@ def start_tallies(meter: Meter, plant: Plant, mean: float, seed: int, day: dt.da
     for point in profile.points:
         if point.enabled and point.measurand in COUNTERS:
             name, unit = COUNTERS[point.measurand]
-            for cell in profile.cells_of(point):
-                modulus = modulus_of(point, cell.type) if cell.type else None
+            for kind in kinds_of(profile, point):
+                modulus = modulus_of(point, kind)
                 if modulus and name.startswith("import"):
                     largest = (
                         modulus * Fraction(10) ** point.exponent * plant.primary_factor(meter, point.measurand, day)

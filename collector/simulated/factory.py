@@ -8,17 +8,20 @@ from pathlib import Path
 
 from collector.simulated.answering import Answerer
 from collector.simulated.counting import start_tallies, tallies_wanted
+from collector.simulated.display import Display, Shown
 from collector.simulated.electrical import Grid
 from collector.simulated.faults import Fault, Recipe, plant_faults
+from collector.simulated.item_meters import ItemMeter
 from collector.simulated.journal import FactoryState, ShownJournal
 from collector.simulated.lines import Line, Timing, line_of
 from collector.simulated.loads import STEP_S, Consumer, Load, PlantDay
-from collector.simulated.meters import Shown, SimulatedMeter
+from collector.simulated.meters import SimulatedMeter
 from collector.simulated.noise import chance, seed_of
 from collector.simulated.physics import GRID_STEPS, STEP_NS, Anchor, Physics, Source
 from meterline.clock import NS, Clock
 from meterline.measurands import Carrier
 from meterline.plant import Plant
+from meterline.profiles import Dlt645Profile
 from meterline.site import Meter
 
 OFF_AFTER_S = 3 * 86_400
@@ -96,10 +99,8 @@ class Factory:
             whole=frozenset(recorded),
         )
         grid = Grid(seed_of(plant.site.site.id, seed))
-        self.meters = {
-            meter.id: SimulatedMeter(
-                meter, plant, self._physics, grid, [f for f in self.faults if f.meter == meter.id], seed
-            )
+        self.meters: dict[str, SimulatedMeter | ItemMeter] = {
+            meter.id: meter_of(meter, plant, self._physics, grid, [f for f in self.faults if f.meter == meter.id], seed)
             for meter in plant.site.meters
         }
         self._shown: ShownJournal | None = None
@@ -220,13 +221,21 @@ class Factory:
                 self._note(meter, step * STEP_NS, "grid", meter.counters)
             self._shown.flush()
 
-    def _witness(self, meter: SimulatedMeter, t_ns: int, counters: list[str]) -> None:
+    def _witness(self, meter: Display, t_ns: int, counters: list[str]) -> None:
         self._note(meter, t_ns, "read", counters)
 
-    def _note(self, meter: SimulatedMeter, t_ns: int, why: str, counters: list[str]) -> None:
+    def _note(self, meter: Display, t_ns: int, why: str, counters: list[str]) -> None:
         if self._shown is not None:
             shown = {name: meter.shown(name, t_ns).number for name in counters}
             self._shown.add(t_ns, meter.meter.id, why, shown)
+
+
+def meter_of(
+    meter: Meter, plant: Plant, physics: Physics, grid: Grid, faults: list[Fault], seed: int
+) -> SimulatedMeter | ItemMeter:
+    """The meter that answers as its profile's protocol wants."""
+    made = ItemMeter if isinstance(plant.profile_of(meter), Dlt645Profile) else SimulatedMeter
+    return made(meter, plant, physics, grid, faults, seed)
 
 
 def _electric(plant: Plant, meter: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Protocol
 from pymodbus.framer.rtu import FramerRTU
 
 from collector.simulated.answering import Answer, Answerer
+from collector.simulated.item_meters import ItemFraming
 from meterline.errors import ConfigError, Problem, Unreachable
 from meterline.site import Bus
 
@@ -133,6 +134,28 @@ class RtuFraming:
         return body + FramerRTU.compute_CRC(body).to_bytes(2, "big")
 
 
+class SerialFraming:
+    """Whatever a line of bytes carries: RTU for the Modbus meters, DL/T 645 for the others, each hearing all of it."""
+
+    def __init__(self) -> None:
+        self._rtu, self._items = RtuFraming(), ItemFraming()
+
+    def requests(self, data: bytes) -> Iterator[tuple[int, int | str, bytes]]:
+        """Take what arrived; yield (0, address, data unit): a number for RTU, twelve digits for DL/T 645."""
+        yield from self._rtu.requests(data)
+        yield from self._items.requests(data)
+
+    def forget(self) -> None:
+        """Drop incomplete requests: the line was silent, what comes next is a new one."""
+        self._rtu.forget()
+        self._items.forget()
+
+    @staticmethod
+    def frame(transaction: int, address: int | str, pdu: bytes) -> bytes:
+        """Wrap an answer; one of DL/T 645 is wrapped already, in its meter's own address."""
+        return pdu if isinstance(address, str) else RtuFraming.frame(transaction, address, pdu)
+
+
 # -------------------------------------------------------------------------------------------------------------- TCP
 
 
@@ -141,7 +164,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, line: TcpLine) -> None:
         self._line = line
-        self._framing: TcpFraming | RtuFraming = RtuFraming() if line.bus.kind == "rtu-over-tcp" else TcpFraming()
+        self._framing: TcpFraming | SerialFraming = SerialFraming() if line.bus.kind == "rtu-over-tcp" else TcpFraming()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -213,7 +236,7 @@ class TcpLine:
             asyncio.get_running_loop().call_later(self._timing.turnaround_s + late_s, say, frame)
 
 
-def _bytes_of(answer: Answer, frame: Callable[[int, int, bytes], bytes], transaction: int, address: int) -> bytes:
+def _bytes_of(answer: Answer, frame: Callable[..., bytes], transaction: int, address: int | str) -> bytes:
     if answer.pdu is None:
         return b""
     whole = bytearray(frame(transaction, address, answer.pdu))
@@ -234,7 +257,7 @@ class PtyLine:
 
     def __init__(self, bus: Bus, answerer: Answerer, timing: Timing) -> None:
         self._bus, self._answerer, self._timing = bus, answerer, timing
-        self._framing = RtuFraming()
+        self._framing = SerialFraming()
         self._master = self._slave = -1
         self._link = Path(bus.device or "")
         self._target = ""
@@ -290,7 +313,8 @@ class PtyLine:
             answer = self._answerer.answer(address, pdu)
             frame = _bytes_of(answer, self._framing.frame, 0, address)
             if frame and address:  # 0 is broadcast: nobody answers
-                wire_s = (len(frame) + len(pdu) + 3) * _BITS_PER_CHARACTER / self._bus.baud
+                around = 3 if isinstance(address, int) else 15
+                wire_s = (len(frame) + len(pdu) + around) * _BITS_PER_CHARACTER / self._bus.baud
                 wait_s = self._timing.turnaround_s + answer.late_s + (wire_s if self._timing.wire_time else 0.0)
                 loop.call_later(wait_s, self._say, frame)
 

@@ -156,9 +156,9 @@ def _check_one(path: Path, kind: Kind, extra: tuple[Path, ...], report: dict[str
 
 
 def _site(path: Path, plant: Plant) -> dict[str, Any]:
-    from collector.plan import request_plan
+    from collector import plan_of
 
-    requests = {name: len(request_plan(plant.profiles[name]).blocks) for name in {m.profile for m in plant.site.meters}}
+    requests = {name: len(plan_of(plant.profiles[name]).blocks) for name in {m.profile for m in plant.site.meters}}
 
     def points(meters: Iterable[Any]) -> int:
         return sum(1 for m in meters for point in plant.profile_of(m).points if point.enabled)

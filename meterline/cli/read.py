@@ -18,6 +18,7 @@ from meterline.plant import Plant, load_plant
 from meterline.profiles import load_profiles
 from meterline.readings import NO_VALUE, Exchange, Poll, Quality, Reading
 from meterline.site import Bus, Meter, Site
+from meterline.site_rules import address_problem
 from meterline.units import DISPLAY
 
 
@@ -67,9 +68,8 @@ class AdHoc:
                  "address": self.address},
             ],
         }  # fmt: skip
-        low, high = (0, 255) if bus["kind"] == "modbus-tcp" else (1, 247)
-        if not (self.address.isascii() and self.address.isdigit() and low <= int(self.address) <= high):
-            raise _option("--address", f"{self.address!r} is no Modbus address", f"use {low} to {high}")
+        if wrong := address_problem(profiles[self.profile], bus["kind"], self.address):
+            raise _option("--address", *wrong)
         return Plant(validate(data, Site, "command line"), profiles)
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from meterline.paths import profiles_dir
 from meterline.plant import Plant
-from meterline.profiles import Profile, load_profiles
+from meterline.profiles import ModbusProfile, Profile, load_profiles
 from meterline.readings import MissingSpan, Poll
 from meterline.site import Site
 
 SHIPPED: dict[str, Profile] = load_profiles(profiles_dir())
+MODBUS: dict[str, ModbusProfile] = {name: page for name, page in SHIPPED.items() if isinstance(page, ModbusProfile)}
 
 
-def plant(bus: dict[str, Any], *meters: dict[str, Any], profiles: dict[str, Profile] | None = None) -> Plant:
+def plant(bus: dict[str, Any], *meters: dict[str, Any], profiles: Mapping[str, Profile] | None = None) -> Plant:
     """One energy user, one bus, some meters; each meter names its profile and address, and what else matters."""
     title = {"en": "x", "zh": "x"}
     site = Site.model_validate_json(
@@ -29,7 +31,7 @@ def plant(bus: dict[str, Any], *meters: dict[str, Any], profiles: dict[str, Prof
             }
         )
     )
-    return Plant(site, SHIPPED | (profiles or {}))
+    return Plant(site, SHIPPED | dict(profiles or {}))
 
 
 def _json(data: dict[str, Any]) -> bytes:

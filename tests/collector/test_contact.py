@@ -7,26 +7,28 @@ from typing import Any
 
 import pytest
 
-from collector.contact import FORGET_NS, PROBE_MOST_S, Contact, Prepared, probe
-from collector.plan import Plan
+from collector.contact import FORGET_NS, PROBE_MOST_S, Contact, Prepared
+from collector.dialects import ModbusDialect
+from collector.plan import Block
 from collector.plausibility import Plausibility
+from collector.requests import Plan
 from meterline.clock import NS
-from meterline.profiles import Profile, Rate, Table
-from tests.collector.sites import SHIPPED, plant
+from meterline.profiles import CellPoint, ModbusProfile, Rate, Table
+from tests.collector.sites import MODBUS, plant
 from tests.collector.test_plan import page
 
 ALL = frozenset(Rate)
 
 
-def contact(profile: Profile = SHIPPED["eastron-sdm630"]) -> Contact:
+def contact(profile: ModbusProfile = MODBUS["eastron-sdm630"]) -> Contact:
     site = plant(
         {"kind": "modbus-tcp", "host": "127.0.0.1"}, {"profile": profile.profile}, profiles={profile.profile: profile}
     )
     meter = site.meters["m1"]
-    return Contact(meter, profile, 1, Plausibility(meter, site))
+    return Contact(meter, ModbusDialect(profile, 1), Plausibility(meter, site))
 
 
-def plan_of(one: Contact, slot_ns: int = 0, shared: Any = None) -> Plan:
+def plan_of(one: Contact, slot_ns: int = 0, shared: Any = None) -> Plan[Block, CellPoint]:
     return one.prepared(ALL, slot_ns, {} if shared is None else shared).plan
 
 
@@ -107,21 +109,21 @@ def test_a_refused_point_keeps_its_column_and_is_asked_again_after_an_hour() -> 
 def test_a_probe_is_unlike_every_open_question() -> None:
     one = contact()
     plan = plan_of(one)
-    first = probe(1, plan, one.unanswered)
+    first = one.dialect.probe(plan, one.unanswered)
     assert (first.address, first.count) == (0x0000, 2), "the page's own probe point: voltage.l1n"
     one.unanswered = {(Table.INPUT, 2)}
-    second = probe(1, plan, one.unanswered)
+    second = one.dialect.probe(plan, one.unanswered)
     assert (second.table, second.count) not in one.unanswered
     for count in range(1, 60):
         one.unanswered.add((Table.INPUT, count))
-    assert probe(1, plan, one.unanswered).count == 60
+    assert one.dialect.probe(plan, one.unanswered).count == 60
 
 
 @pytest.mark.parametrize("counts", [range(1, 17)])
 def test_where_all_questions_look_alike_silence_has_to_do(counts: range) -> None:
     one = contact(page([{"at": 0}, {"at": 40}], {"max_words": 16}))
     one.unanswered = {(Table.HOLDING, count) for count in counts}
-    assert probe(1, plan_of(one), one.unanswered).count == 1
+    assert one.dialect.probe(plan_of(one), one.unanswered).count == 1
 
 
 def test_a_request_that_is_never_answered_counts_as_refused_after_three_polls() -> None:

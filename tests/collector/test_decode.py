@@ -15,7 +15,7 @@ from pymodbus.client.mixin import ModbusClientMixin as Theirs
 
 from collector.decode import BlockDecoder, shortest_float32
 from collector.plan import request_plan
-from meterline.profiles import WORDS, DataType, Order, Profile
+from meterline.profiles import WORDS, DataType, ModbusProfile, Order
 from meterline.readings import Number, Quality
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -26,8 +26,8 @@ THEIR_TYPE = {
 }  # fmt: skip
 
 
-def page(*points: dict[str, Any], **rest: Any) -> Profile:
-    return Profile.model_validate(
+def page(*points: dict[str, Any], **rest: Any) -> ModbusProfile:
+    return ModbusProfile.model_validate(
         {
             "profile": "t", "revision": 1, "title": {"en": "t", "zh": "t"}, "protocol": "modbus",
             "carrier": "electricity", "source": "made for tests", "evidence": "unverified",
@@ -37,7 +37,7 @@ def page(*points: dict[str, Any], **rest: Any) -> Profile:
     )  # fmt: skip
 
 
-def decode(profile: Profile, words: dict[int, int]) -> list[Number | None]:
+def decode(profile: ModbusProfile, words: dict[int, int]) -> list[Number | None]:
     plan = request_plan(profile)
     numbers: list[Number | None] = [None] * len(plan.points)
     qualities = [0] * len(plan.points)

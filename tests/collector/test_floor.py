@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from collector import BusMaster
 from meterline.clock import NS
-from meterline.profiles import Profile
+from meterline.profiles import ModbusProfile
 from meterline.readings import Poll, Quality
 from meterline.settings import Rates
 from tests.collector.peers import FakeMeter, MemoryLine, sealed
@@ -28,7 +28,7 @@ from tests.collector.virtual_time import LoopClock, during, run
 
 EACH_SECOND = Rates(fast_s=1, normal_s=1, slow_s=1)
 EACH_TEN = Rates(fast_s=10, normal_s=10, slow_s=10)
-SIX = Profile.model_validate_json(
+SIX = ModbusProfile.model_validate_json(
     """{"profile": "six", "revision": 1, "title": {"en": "x", "zh": "x"}, "protocol": "modbus",
     "carrier": "electricity", "source": "made for tests", "evidence": "unverified", "value_reference": "primary",
     "limits": {"max_words": 40, "max_gap": 4}, "defaults": {"table": "holding", "type": "uint16"},

@@ -13,10 +13,10 @@ from collector import read_meter
 from meterline.errors import ConfigError, Garbled, LineDown, Refused, Silent
 from meterline.readings import Poll, Quality
 from tests.collector.peers import FakeMeter, MemoryLine
-from tests.collector.sites import SHIPPED, plant
+from tests.collector.sites import MODBUS, plant
 from tests.collector.virtual_time import LoopClock, run
 
-PROFILE = SHIPPED["acrel-dtsd1352"]
+PROFILE = MODBUS["acrel-dtsd1352"]
 
 
 def read(line: MemoryLine, kind: str = "serial", **bus: Any) -> Poll:

@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.plan import Avoid, Block, Plan, halves, known_words, request_plan, words_of
-from meterline.profiles import WORDS, DataType, Profile, Rate, Table
-from tests.collector.sites import SHIPPED
+from collector.dialects import plan_of
+from collector.plan import Block, halves, known_words, request_plan, words_of
+from collector.requests import Avoid, Plan
+from meterline.profiles import WORDS, CellPoint, DataType, ModbusProfile, Rate, Table
+from tests.collector.sites import MODBUS, SHIPPED
 
 NAMES = ["voltage.l1n", "voltage.l2n", "voltage.l3n", "voltage.l12", "voltage.l23", "voltage.l31", "voltage.ln.mean"]
 
 
-def page(points: Sequence[Mapping[str, Any]], limits: dict[str, Any]) -> Profile:
-    return Profile.model_validate(
+def page(points: Sequence[Mapping[str, Any]], limits: dict[str, Any]) -> ModbusProfile:
+    return ModbusProfile.model_validate(
         {
             "profile": "t", "revision": 1, "title": {"en": "t", "zh": "t"}, "protocol": "modbus",
             "carrier": "electricity", "source": "made for tests", "evidence": "unverified",
@@ -30,7 +32,7 @@ def page(points: Sequence[Mapping[str, Any]], limits: dict[str, Any]) -> Profile
 
 
 @st.composite
-def pages(draw: st.DrawFn, *, composites: bool = True) -> Profile:
+def pages(draw: st.DrawFn, *, composites: bool = True) -> ModbusProfile:
     """Small pages with gaps, tight limits, and composites that may interlock."""
     cells: list[dict[str, Any]] = []
     at = 0
@@ -50,7 +52,7 @@ def pages(draw: st.DrawFn, *, composites: bool = True) -> Profile:
     return page(points, {"max_words": draw(st.integers(4, 24)), "max_gap": draw(st.integers(0, 4))})
 
 
-def legal(block: tuple[int, int], profile: Profile) -> bool:
+def legal(block: tuple[int, int], profile: ModbusProfile) -> bool:
     """Whether one request of the holding table is allowed: the meaning of the limits, word by word."""
     start, end = block
     known = known_words(profile)
@@ -61,7 +63,7 @@ def legal(block: tuple[int, int], profile: Profile) -> bool:
     return 0 < end - start <= profile.limits.max_words and widest <= profile.limits.max_gap
 
 
-def spans(plan: Plan, profile: Profile) -> list[tuple[int, int]]:
+def spans(plan: Plan[Block, CellPoint], profile: ModbusProfile) -> list[tuple[int, int]]:
     found = []
     for point in plan.points:
         cells = profile.cells_of(point)
@@ -69,7 +71,7 @@ def spans(plan: Plan, profile: Profile) -> list[tuple[int, int]]:
     return found
 
 
-def check_covered(plan: Plan, profile: Profile) -> None:
+def check_covered(plan: Plan[Block, CellPoint], profile: ModbusProfile) -> None:
     for column, (start, end) in enumerate(spans(plan, profile)):
         request = plan.shape.columns[column].request
         block = plan.blocks[request]
@@ -82,7 +84,7 @@ def check_covered(plan: Plan, profile: Profile) -> None:
 
 
 @given(pages())
-def test_plans_cover_every_point(profile: Profile) -> None:
+def test_plans_cover_every_point(profile: ModbusProfile) -> None:
     try:
         plan = request_plan(profile)
     except ValueError:
@@ -94,7 +96,7 @@ def test_plans_cover_every_point(profile: Profile) -> None:
 
 @given(pages(composites=False))
 @settings(max_examples=300)
-def test_no_plan_by_brute_force_needs_fewer_requests(profile: Profile) -> None:
+def test_no_plan_by_brute_force_needs_fewer_requests(profile: ModbusProfile) -> None:
     plan = request_plan(profile)
     assert all(legal((block.address, block.address + block.count), profile) for block in plan.blocks)
     wanted = spans(plan, profile)
@@ -112,13 +114,13 @@ def test_a_forbidden_span_is_not_read_across() -> None:
 
 
 def test_a_page_is_read_as_an_engineer_would() -> None:
-    plan = request_plan(SHIPPED["eastron-sdm630"], {Rate.FAST, Rate.NORMAL})
+    plan = request_plan(MODBUS["eastron-sdm630"], {Rate.FAST, Rate.NORMAL})
     assert [(b.address, b.count) for b in plan.blocks] == [(0x003C, 20), (0x0000, 58)]
     assert plan.blocks[0].has_counter, "the request with the counters goes first"
 
 
 def test_nothing_is_read_across_a_siemens_gap() -> None:
-    plan = request_plan(SHIPPED["siemens-pac3200"])
+    plan = request_plan(MODBUS["siemens-pac3200"])
     assert [(b.address, b.count) for b in plan.blocks] == [(0x0321, 16), (0x0001, 42), (0x0037, 16)]
 
 
@@ -170,7 +172,7 @@ def test_what_the_meter_refused_is_left_out_but_keeps_its_column() -> None:
 
 
 @given(pages())
-def test_parting_loses_no_point_and_ends(profile: Profile) -> None:
+def test_parting_loses_no_point_and_ends(profile: ModbusProfile) -> None:
     try:
         plan = request_plan(profile)
     except ValueError:
@@ -190,20 +192,20 @@ def test_parting_loses_no_point_and_ends(profile: Profile) -> None:
 
 
 def test_parting_begins_at_the_widest_gap() -> None:
-    plan = request_plan(page([{"at": 0}, {"at": 1}, {"at": 5}, {"at": 7}, {"at": 8}], {"max_gap": 8}))
-    parts = halves(plan.blocks[0], known_words(plan.profile))
+    profile = page([{"at": 0}, {"at": 1}, {"at": 5}, {"at": 7}, {"at": 8}], {"max_gap": 8})
+    parts = halves(request_plan(profile).blocks[0], known_words(profile))
     assert parts is not None
     assert [(p.address, p.count) for p in parts] == [(0, 2), (5, 4)]
 
 
 def test_plans_of_one_page_share_a_shape_whoever_makes_them() -> None:
-    once, again = (request_plan(SHIPPED["acrel-dtsd1352"]) for _ in range(2))
+    once, again = (request_plan(MODBUS["acrel-dtsd1352"]) for _ in range(2))
     assert once.shape == again.shape
     assert once.shape.id == again.shape.id
 
 
 def test_coalescing_is_worth_its_name() -> None:
     """Issue B asks for five times fewer requests than points over the shipped profiles."""
-    plans = [request_plan(profile) for profile in SHIPPED.values()]
+    plans = [plan_of(profile) for profile in SHIPPED.values()]
     assert len(plans) >= 5
     assert sum(len(plan.points) for plan in plans) >= 5 * sum(len(plan.blocks) for plan in plans)

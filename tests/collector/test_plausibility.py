@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from collector.plan import request_plan
+from collector.dialects import plan_of
 from collector.plausibility import Plausibility
 from meterline.clock import NS
 from meterline.readings import Number, Quality
@@ -20,7 +20,7 @@ class Judge:
 
     def __init__(self, profile: str, **meter: Any) -> None:
         self.plant = plant({"kind": "modbus-tcp", "host": "127.0.0.1"}, {"profile": profile, **meter})
-        self.plan = request_plan(self.plant.profiles[profile])
+        self.plan = plan_of(self.plant.profiles[profile])
         self.rules = Plausibility(self.plant.meters["m1"], self.plant)
         self.slot = SLOT
 
@@ -102,7 +102,7 @@ def test_a_known_wrap_is_no_fall() -> None:
         p.model_copy(update={"wraps_at": 1_000_000}) if p.measurand == "energy.active.import" else p
         for p in page.points
     )
-    judge.plan = request_plan(page.model_copy(update={"points": points}))
+    judge.plan = plan_of(page.model_copy(update={"points": points}))
     judge(energy_active_import=99_999_990)
     assert not judge(energy_active_import=3)
     assert judge(energy_active_import=1) == {"energy_active_import"}

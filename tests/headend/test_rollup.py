@@ -23,7 +23,7 @@ from headend.stores.memory import MemoryStore
 from meterline.measurands import ACCOUNT, Carrier
 from meterline.paths import profiles_dir
 from meterline.plant import Plant
-from meterline.profiles import Profile, load_profiles
+from meterline.profiles import ModbusProfile, load_profiles
 from meterline.readings import Quality
 from meterline.site import Site
 from tests.headend.gateway_twin import ENERGY, MINUTE, POWER, Twin, poll
@@ -44,7 +44,7 @@ START = at("2026-03-02 06:00")
 def plant_of(
     ratios: tuple[dict[str, object], ...] = (), zone: str = "Asia/Shanghai", reference: str = "secondary"
 ) -> Plant:
-    profile = Profile.model_validate(
+    profile = ModbusProfile.model_validate(
         {
             "profile": "two-points", "revision": 1, "title": {"en": "t", "zh": "t"}, "protocol": "modbus",
             "carrier": "electricity", "source": "test", "evidence": "unverified", "value_reference": reference,

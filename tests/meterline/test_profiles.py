@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from meterline.errors import ConfigError
-from meterline.profiles import Profile, Rate, load_profile, load_profiles, power_of_ten
+from meterline.profiles import ModbusProfile, Rate, load_profile, load_profiles, power_of_ten
 
 PAGE: dict[str, Any] = {
     "profile": "maker-model",
@@ -29,10 +29,12 @@ PAGE: dict[str, Any] = {
 }
 
 
-def load(tmp_path: Path, **changes: Any) -> Profile:
+def load(tmp_path: Path, **changes: Any) -> ModbusProfile:
     path = tmp_path / "maker-model.yaml"
     path.write_text(yaml.safe_dump({**PAGE, **changes}), encoding="utf-8")
-    return load_profile(path)
+    profile = load_profile(path)
+    assert isinstance(profile, ModbusProfile)
+    return profile
 
 
 def test_points_know_unit_cells_and_rate(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from meterline.documents import validate
 from meterline.paths import profiles_dir
 from meterline.plant import Plant
-from meterline.profiles import Profile, load_profiles
+from meterline.profiles import ModbusProfile, Profile, load_profiles
 from meterline.site import Site
 
 MONDAY_NS = 1_779_062_400_000_000_000
@@ -23,7 +23,7 @@ def meter(name: str, **more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-def profile(name: str = "three-phase", **more: Any) -> Profile:
+def profile(name: str = "three-phase", **more: Any) -> ModbusProfile:
     page = {
         "profile": name, "revision": 1, "title": {"en": name, "zh": name}, "protocol": "modbus",
         "carrier": "electricity", "source": "made for the tests", "evidence": "unverified",
@@ -34,7 +34,7 @@ def profile(name: str = "three-phase", **more: Any) -> Profile:
             {"measurand": "energy.active.import", "at": 4, "type": "uint32", "unit": "kWh", "scale": 0.01},
         ],
     } | more  # fmt: skip
-    return validate(page, Profile, f"{name}.yaml")
+    return validate(page, ModbusProfile, f"{name}.yaml")
 
 
 def plant(meters: list[dict[str, Any]], buses: list[dict[str, Any]], *profiles: Profile) -> Plant:

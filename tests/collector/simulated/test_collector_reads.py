@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.decode import BlockDecoder
-from collector.plan import request_plan
+from collector.dialects import dialect_of
 from collector.poller import BusMaster
 from collector.simulated import Factory, Recipe
 from collector.simulated.demo_site import Ports, demo_site
 from collector.simulated.journal import read_shown
+from collector.simulated.meters import SimulatedMeter
 from meterline.clock import NS, ManualClock, ScaledClock
 from meterline.paths import profiles_dir
 from meterline.plant import Plant, load_plant
@@ -31,14 +31,20 @@ def test_every_number_of_every_shipped_profile_is_decoded_as_it_was_shown(name: 
     page = PROFILES[name]
     ratios = [{"valid_from": "2020-01-01", "ct": "150/5"}] if page.value_reference == "secondary" else []
     made = Factory(plant([meter("m", profile=name, ratios=ratios)], [tcp_bus(1)]), ManualClock(MONDAY_NS)).meters["m"]
-    plan = request_plan(page)
+    dialect = dialect_of(page, "000000000001" if page.protocol == "dlt645" else "1")
+    plan = dialect.plan()
     t_ns = MONDAY_NS + 4321 * NS
     numbers: list[Number | None] = [None] * len(plan.points)
     qualities = [0] * len(plan.points)
     for block in plan.blocks:
-        words = made.read(block.table, block.address, block.count, t_ns)
-        payload = b"".join(word.to_bytes(2, "big") for word in words)
-        BlockDecoder(block, plan.points).into(payload, numbers, qualities)
+        if isinstance(made, SimulatedMeter):
+            payload = b"".join(w.to_bytes(2, "big") for w in made.read(block.table, block.address, block.count, t_ns))
+        else:
+            answer = made.reply(0x11, bytes.fromhex(block.di)[::-1], t_ns)
+            assert answer is not None
+            assert answer[0] == 0x91
+            payload = answer[1][4:]
+        dialect.decoder(block, plan.points).into(payload, numbers, qualities)
     assert len(plan.points) >= 2
     assert numbers == [made.shown(point.measurand, t_ns).number for point in plan.points]
     assert not any(qualities)

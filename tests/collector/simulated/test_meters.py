@@ -31,7 +31,9 @@ def one(page: Any, *recipes: dict[str, Any], load: Load | None = None, **more: A
     site = plant([meter("m", profile=page.profile) | more], [tcp_bus(1)], page)
     faults = [Recipe.model_validate({"meter": "m"} | recipe) for recipe in recipes]
     loads = {"m": load or Load(shape="workshop", peak=60, idle=5)}
-    return Factory(site, ManualClock(MONDAY_NS), loads=loads, faults=faults).meters["m"]
+    made = Factory(site, ManualClock(MONDAY_NS), loads=loads, faults=faults).meters["m"]
+    assert isinstance(made, SimulatedMeter)
+    return made
 
 
 def refusal(made: SimulatedMeter, address: int, count: int, table: Table = Table.INPUT) -> int:

@@ -1,0 +1,143 @@
+"""The page of a Modbus meter: tables, addresses, data types, and what the meter takes in one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from meterline.documents import Document
+from meterline.errors import Problem
+from meterline.profile_page import Point, Profile
+
+Order = Literal["ABCD", "CDAB", "BADC", "DCBA"]
+"""How the bytes of a 32-bit value stand in two words: A is the most significant byte."""
+
+DataType = Literal[
+    "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bcd16", "bcd32", "bcd48"
+]
+WORDS: dict[str, int] = {
+    "uint16": 1, "int16": 1, "bcd16": 1, "uint32": 2, "int32": 2, "float32": 2, "bcd32": 2, "bcd48": 3,
+    "uint64": 4, "int64": 4, "float64": 4,
+}  # fmt: skip
+
+
+class Table(StrEnum):
+    """Which of the two readable word tables of Modbus."""
+
+    HOLDING = "holding"
+    INPUT = "input"
+
+
+class Limits(Document):
+    """What the meter can take in one request."""
+
+    max_words: Annotated[int, Field(ge=1, le=125)] = 125
+    """Largest read. [words]"""
+    align: Literal[1, 2] = 1
+    """2 where start address and length must be even."""
+    max_gap: Annotated[int, Field(ge=0, le=124)] = 8
+    """Widest run of unused words worth reading across; 0 where the meter refuses unlisted addresses. [words]"""
+    no_bridge: tuple[tuple[int, int], ...] = ()
+    """Address spans (first, last) that may not be read across. [words]"""
+    gap_ms: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Rest the meter needs between two requests, beyond the protocol's own silence. [ms]"""
+
+
+class Cells(Document):
+    """One value as the meter keeps it: where it starts, and how its bytes are to be read."""
+
+    at: Annotated[int, Field(ge=0, le=0xFFFF)]
+    """Address of the first word, 0-based as on the wire. [words]"""
+    table: Table | None = None
+    type: DataType | None = None
+    order: Order | None = None
+
+
+class CellPoint(Point):
+    """A measurand kept in words: at one place, or in several that are added."""
+
+    at: Annotated[int, Field(ge=0, le=0xFFFF)] | None = None
+    """Address of the first word, 0-based as on the wire. [words]"""
+    sum_of: tuple[Cells, ...] = ()
+    """Instead of `at`: values that must come from one answer and are added (import = tariff 1 + tariff 2)."""
+    table: Table | None = None
+    type: DataType | None = None
+    order: Order | None = None
+    not_available: tuple[int, ...] = ()
+    """Raw bit patterns that mean "no value"; NaN always does."""
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        if (self.at is None) == (not self.sum_of):
+            raise ValueError("a point needs either 'at' or 'sum_of'; give exactly one of them")
+        return self
+
+
+class Defaults(Document):
+    """What all points of the profile share unless they say otherwise."""
+
+    table: Table = Table.HOLDING
+    type: DataType = "uint16"
+    order: Order = "ABCD"
+
+
+class ModbusProfile(Profile):
+    """One meter type that speaks Modbus."""
+
+    protocol: Literal["modbus"]
+    limits: Limits = Limits()
+    defaults: Defaults = Defaults()
+    points: Annotated[tuple[CellPoint, ...], Field(min_length=1)]
+
+    def cells_of(self, point: CellPoint) -> tuple[Cells, ...]:
+        """The cells of a point with the profile's defaults filled in."""
+        raw = point.sum_of or (Cells(at=point.at if point.at is not None else 0),)
+        return tuple(
+            Cells(
+                at=cell.at,
+                table=cell.table or point.table or self.defaults.table,
+                type=cell.type or point.type or self.defaults.type,
+                order=cell.order or point.order or self.defaults.order,
+            )
+            for cell in raw
+        )
+
+    def problems(self, file: str) -> Iterator[Problem]:
+        """What only the whole page shows: cells that overlap, cut values, values no request can hold."""
+        used: dict[tuple[Table, int], int] = {}
+        for index, point in enumerate(self.points):
+            place = f"points[{index}] ({point.measurand})"
+            cells = self.cells_of(point)
+            span = max(cell.at + WORDS[cell.type or "uint16"] for cell in cells) - min(cell.at for cell in cells)
+            if len({cell.table for cell in cells}) > 1:
+                yield Problem(file, place, "its parts lie in two tables, no one answer holds them", "check sum_of")
+            elif point.sum_of and span > self.limits.max_words:
+                yield Problem(
+                    file, place, f"its parts span {span} words, one answer holds {self.limits.max_words}",
+                    "parts of a sum must come from one answer: check their addresses",
+                )  # fmt: skip
+            for cell in cells:
+                assert cell.table is not None
+                assert cell.type is not None
+                words = WORDS[cell.type]
+                if words > self.limits.max_words:
+                    yield Problem(
+                        file, place, f"{cell.type} needs {words} words, the meter gives {self.limits.max_words}"
+                    )
+                if cell.at + words > 0x10000:
+                    yield Problem(file, place, f"address {cell.at:#06x} leaves no room for {words} words")
+                if self.limits.align == 2 and (cell.at % 2 or words % 2):
+                    yield Problem(
+                        file, place, f"address {cell.at:#06x} or length is odd, limits.align is 2", "check the manual"
+                    )
+                for address in range(cell.at, cell.at + words):
+                    other = used.setdefault((cell.table, address), index)
+                    if other != index:
+                        yield Problem(
+                            file, place, f"word {address:#06x} also belongs to points[{other}]",
+                            "two values cannot overlap: check address and type",
+                        )  # fmt: skip
+                        break
