@@ -33,7 +33,7 @@ def shortest_float32(x: float) -> float:
 
     Six digits always survive a 32-bit float and nine always suffice. A candidate within half a step of the 32-bit
     grid reads back (half a step is 2**28 steps of the double's grid; below a power of two the grid is twice as fine,
-    so candidates there must be within a quarter).
+    so candidates there must be within a quarter). Exactly half a step reads back where the 24-bit mantissa is even.
     """
     if x == 0.0:
         return x
@@ -45,6 +45,11 @@ def shortest_float32(x: float) -> float:
         off = abs(candidate - x)
         if off < half and (off < half / 2 or not (abs(candidate) < abs(x) and math.frexp(x)[0] in (0.5, -0.5))):
             return candidate
+        if off == half:
+            mantissa = math.frexp(x)[0]
+            even = int(mantissa * 16777216.0) % 2 == 0
+            if even and (abs(candidate) > abs(x) or mantissa not in (0.5, -0.5)):
+                return candidate
     return float(f"{x:.9g}")
 
 
