@@ -14,10 +14,13 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from meterline.documents import Document
+from meterline.lines import Baud, LineSettings, OwnLine, Parity, StopBits, packet_bytes
 from meterline.profiles import Title
 
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-4]):[0-5][0-9]$")]
+USB_DEVICE = re.compile(r"usb:[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}(:[^:\s]+)?")
+"""A USB adapter by maker, product and, where there are several, serial number."""
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -103,19 +106,36 @@ class Bus(Document):
     """One physical line or TCP endpoint; exactly one task of one gateway owns it."""
 
     id: Id
-    kind: Literal["modbus-tcp", "rtu-over-tcp", "serial"]
+    kind: Literal["modbus-tcp", "rtu-over-tcp", "rfc2217", "tcp-listen", "serial"]
+    """Modbus/TCP; serial frames over TCP to a transparent serial server; the same to one that speaks RFC 2217, so that
+    its line settings can be changed; serial frames over a connection that a DTU or serial server makes to the gateway;
+    a serial port of the gateway."""
     gateway: Id
     host: str | None = None
+    """Address of the meter or serial server; of ``tcp-listen`` the gateway's own address to listen at (default all)."""
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     device: str | None = None
-    """Serial port: /dev/serial/by-id/... on Linux, COM3 on Windows."""
-    baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
-    parity: Literal["N", "E", "O"] = "N"
-    stop_bits: Literal[1, 2] = 1
+    """Serial port: /dev/serial/by-id/... or usb:VID:PID:SERIAL on Linux, COM3 or usb:... on Windows."""
+    baud: Baud = 9600
+    parity: Parity = "N"
+    stop_bits: StopBits = 1
     timeout_s: Annotated[float, Field(gt=0, le=60)] | None = None
     """Longest wait for an answer. Default 0.5 s on a serial line, 1 s over TCP. [s]"""
     gap_ms: Annotated[int, Field(ge=0, le=1000)] = 0
     """Rest on the line between two requests beyond the protocol's own silence. [ms]"""
+    echo: bool = False
+    """The adapter plays back what we send: compare and drop it."""
+    registration: str | None = None
+    """What a DTU sends first when it dials in, as text or ``hex:...``: it says which line this is."""
+    heartbeat: str | None = None
+    """What a DTU sends now and then to keep its connection, as text or ``hex:...``: thrown away."""
+
+    @field_validator("registration", "heartbeat")
+    @classmethod
+    def _packet(cls, text: str | None) -> str | None:
+        if text is not None:
+            packet_bytes(text)
+        return text
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -124,16 +144,48 @@ class Bus(Document):
                 raise ValueError("a serial line needs 'device'; on Linux use the name under /dev/serial/by-id/")
             if self.host or self.port:
                 raise ValueError("'host' and 'port' belong to TCP lines; for a serial server use kind: rtu-over-tcp")
+            if self.device.startswith("usb:") and not USB_DEVICE.fullmatch(self.device):
+                raise ValueError(
+                    f"{self.device!r} names no USB adapter; write usb:VID:PID:SERIAL, such as usb:0403:6001:A50285BI"
+                )
+        elif self.kind == "tcp-listen":
+            if not self.port:
+                raise ValueError("a tcp-listen line needs 'port'; it is the one the DTU dials in to")
         elif not self.host:
             raise ValueError(f"a {self.kind} line needs 'host'; give the address of the meter or serial server")
-        elif self.device:
+        elif self.kind == "rfc2217" and not self.port:
+            raise ValueError("an rfc2217 line needs 'port'; it is the telnet port of the serial server's line")
+        if self.kind != "serial" and self.device:
             raise ValueError("'device' belongs to serial lines; remove it")
+        if self.kind != "tcp-listen" and (self.registration or self.heartbeat):
+            raise ValueError("'registration' and 'heartbeat' belong to lines of kind: tcp-listen; remove them")
+        if self.kind == "modbus-tcp" and self.echo:
+            raise ValueError("'echo' belongs to serial lines; a Modbus/TCP connection has none: remove it")
         return self
 
     @property
     def tcp_port(self) -> int:
-        """The port to connect to (502 unless said otherwise)."""
+        """The port to connect to, or to listen at (502 unless said otherwise)."""
         return self.port or 502
+
+    @property
+    def settings(self) -> LineSettings:
+        """Line settings of its meters, unless a meter says otherwise."""
+        return LineSettings(self.baud, self.parity, self.stop_bits)
+
+    @property
+    def can_switch(self) -> bool:
+        """Whether the gateway itself sets speed and parity, and so may change them from meter to meter."""
+        return self.kind in ("serial", "rfc2217")
+
+    @property
+    def where(self) -> str:
+        """The port or address an electrician looks for."""
+        if self.kind == "serial":
+            return f"{self.device} {self.settings}"
+        if self.kind == "tcp-listen":
+            return f"port {self.tcp_port}" + (f" as {self.registration}" if self.registration else "")
+        return f"{self.host}:{self.tcp_port}" + (f" {self.settings}" if self.kind == "rfc2217" else "")
 
     @property
     def answer_within_s(self) -> float:
@@ -203,6 +255,10 @@ class Meter(Document):
     bus: Id
     address: str
     """The meter's address on its line, in quotes (a leading zero counts in DL/T 645)."""
+    line: OwnLine = OwnLine()
+    """Its own speed and parity, where they differ from the line's."""
+    gap_ms: Annotated[int, Field(ge=0, le=5000)] = 0
+    """Rest this one meter needs before each question, beyond what line and profile say. [ms]"""
     fed_by: Id | None = None
     """The meter upstream that also measures this one's energy."""
     rated: Annotated[float, Field(gt=0)] | None = None
@@ -215,6 +271,10 @@ class Meter(Document):
     serial: str = ""
     accuracy_class: str = ""
     certificate: Certificate = Certificate()
+
+    def settings_on(self, bus: Bus) -> LineSettings:
+        """Speed and parity this meter is spoken to with."""
+        return self.line.over(bus.settings)
 
     def ratio_at(self, day: dt.date) -> Ratio | None:
         """The ratio in force on a day of the plant: the latest not after it; corrections count from their date."""

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from meterline.documents import Lines, PathKey, place_text
 from meterline.errors import Problem
+from meterline.line_rules import address_problem, bus_problems, line_problem, switch_problem
 from meterline.profiles import Profile
 from meterline.site import Bus, Meter, Site, parse_ratio
+
+__all__ = ["address_problem", "line_problem", "site_problems"]
 
 
 def site_problems(site: Site, profiles: Mapping[str, Profile] | None, file: str, lines: Lines) -> Iterator[Problem]:
@@ -80,17 +83,8 @@ def site_problems(site: Site, profiles: Mapping[str, Profile] | None, file: str,
                 yield from _meter_problems(
                     meter, profile, buses[meter.bus], file, lambda *p, i=index: at("meters", i, *p)
                 )
-    ends: dict[tuple[str | None, ...], str] = {}
-    for index, bus in enumerate(site.buses):
-        end = (bus.device,) if bus.kind == "serial" else (bus.host, str(bus.tcp_port))
-        first = ends.setdefault(end, bus.id)
-        if first != bus.id:
-            yield Problem(
-                file,
-                at("buses", index),
-                f"{bus.id} and {first} are the same line",
-                "one line has one entry: put its meters on it",
-            )
+    for name, problem, hint in bus_problems(site.buses):
+        yield Problem(file, at("buses", [bus.id for bus in site.buses].index(name)), problem, hint)
     for index, product in enumerate(site.products):
         if product.energy_user not in users:
             yield Problem(
@@ -105,9 +99,12 @@ def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Cal
     wrong = address_problem(profile, bus.kind, meter.address)
     if wrong:
         yield Problem(file, at("address"), *wrong)
-    wrong = line_problem(profile, bus)
+    wrong = line_problem(profile, bus, meter.settings_on(bus))
     if wrong:
         yield Problem(file, at("bus"), f"bus {bus.id}: {wrong[0]}", wrong[1])
+    wrong = switch_problem(meter, bus)
+    if wrong:
+        yield Problem(file, at("line"), *wrong)
     if profile.value_reference == "primary" and any(
         parse_ratio(r.ct) != 1 or parse_ratio(r.vt) != 1 for r in meter.ratios
     ):
@@ -124,45 +121,6 @@ def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Cal
                 f"{count} ratios are valid from {day}",
                 "keep one, or mark the later one correction: true",
             )
-
-
-def address_problem(profile: Profile, kind: str, address: str) -> tuple[str, str] | None:
-    """Why an address cannot be one of this protocol on a line of this kind, and what to write instead."""
-    if profile.protocol == "dlt645":
-        if not (address.isascii() and address.isdigit() and len(address) == 12):
-            return (
-                f"{address!r} is no DL/T 645 address",
-                'write the twelve digits of the nameplate in quotes, zeros too, for example "000012345678"',
-            )
-        return None
-    low, high = (0, 255) if kind == "modbus-tcp" else (1, 247)
-    if not (address.isascii() and address.isdigit() and low <= int(address) <= high):
-        return f"{address!r} is no Modbus address on a {kind} line", f'use "{low}" to "{high}", as set on the meter'
-    return None
-
-
-DLT645_BAUDS = (600, 1200, 2400, 4800, 9600, 19_200)
-
-
-def line_problem(profile: Profile, bus: Bus) -> tuple[str, str] | None:
-    """Why a meter of this type cannot be spoken to on this line, and what to do about it."""
-    if profile.protocol != "dlt645":
-        return None
-    if bus.kind == "modbus-tcp":
-        return (
-            f"{profile.profile} speaks DL/T 645, which does not travel in Modbus/TCP frames",
-            "set the serial server to pass bytes through (TCP server, transparent) and use kind: rtu-over-tcp",
-        )
-    if bus.kind == "serial" and (bus.parity, bus.stop_bits) != ("E", 1):
-        problem = f"{profile.profile} speaks DL/T 645 with even parity and 1 stop bit, not {bus.parity}{bus.stop_bits}"
-        hint = "all meters of a line share its settings: set parity: E on all of them, or give this one its own line"
-        return problem, hint
-    if bus.kind == "serial" and bus.baud not in DLT645_BAUDS:
-        return (
-            f"{profile.profile} speaks DL/T 645, which knows no {bus.baud} baud",
-            f"use one of {', '.join(map(str, DLT645_BAUDS))}, as set on the meter (usually 2400)",
-        )
-    return None
 
 
 def _loops(above: Mapping[str, str | None], file: str, place: str, key: str) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ import locale
 import os
 import re
 
+from meterline.cli.line_texts import LINE_PROBLEMS_ZH
 from meterline.texts import Language, Texts
 
 TEXTS = Texts({
@@ -258,6 +259,7 @@ _PROBLEMS_ZH: tuple[tuple[str, str], ...] = (
     (r"unmerge them and fill every row", "请取消合并并逐行填写"),
     (r"a ratio needs the date from which it is valid", "变比必须注明生效日期"),
     (r"there are recipients but no mail server", "有收件人但没有邮件服务器"),
+    *LINE_PROBLEMS_ZH,
 )  # fmt: skip
 
 
