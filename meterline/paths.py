@@ -42,3 +42,8 @@ def sites_dir() -> Path:
 def dashboards_dir() -> Path:
     """Shipped Grafana dashboards and their provisioning."""
     return shipped("dashboards")
+
+
+def accuracy_dir() -> Path:
+    """Shipped error limits of instruments, one carrier a file."""
+    return shipped("config") / "accuracy"
