@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway_firmware_py.audit import HourBook
 from gateway_firmware_py.frames import FrameRing
 from gateway_firmware_py.journal import Journal, new_epoch
 from gateway_firmware_py.state import State
@@ -23,7 +24,7 @@ from meterline.clock import NS, Clock
 from meterline.errors import JournalError, WireError
 from meterline.ranges import RangeSet
 from meterline.readings import MissingSpan, Poll
-from meterline.wire import GENESIS, Batch, LostRange, Sealed, ShapeCache, frames_digest, seal, unseal
+from meterline.wire import GENESIS, Batch, HourDigest, LostRange, Sealed, ShapeCache, frames_digest, seal, unseal
 
 MEMORY_BYTES = 8 << 20
 """What may wait in memory while the disk does not work: at 4 B a reading about two million readings. [bytes]"""
@@ -44,11 +45,14 @@ class Draft:
     polls: tuple[Poll, ...]
     missing: tuple[MissingSpan, ...] = ()
     lost: tuple[LostRange, ...] = ()
+    hours: tuple[HourDigest, ...] = ()
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether it belongs to the class kept for half a year: quarter-hour values, silences, losses."""
-        return bool(self.missing or self.lost) or any(poll.slot_ns % _QUARTER_NS == 0 for poll in self.polls)
+        """Whether it belongs to the class kept for half a year: quarter-hour values, silences, losses, hours stated."""
+        return bool(self.missing or self.lost or self.hours) or any(
+            poll.slot_ns % _QUARTER_NS == 0 for poll in self.polls
+        )
 
 
 class Keeper:
@@ -82,6 +86,7 @@ class Keeper:
         self._room, self._kept = room, kept
         self._lock = threading.RLock()
         self._shapes = ShapeCache()
+        self._hours = HourBook()
         self._recent: dict[tuple[str, int], bytes] = {}
         self._memory: deque[Sealed] = deque()
         self._memory_bytes = 0
@@ -104,13 +109,13 @@ class Keeper:
 
         Never raises for a disk that does not work: see `trouble`.
         """
-        losses = self._state.undeclared()
+        now_ns = self._clock.now_ns()
+        losses, hours = self._state.undeclared(), self._hours.due(self.epoch, now_ns)
         drafts = list(drafts)
-        if losses:
-            drafts[:0] = [Draft((), (), losses)]
+        if losses or hours:
+            drafts[:0] = [Draft((), (), losses, hours)]
         if not drafts:
             return []
-        now_ns = self._clock.now_ns()
         batches = self._on_disk(drafts, now_ns) if not self.trouble else []
         if not batches:
             batches = self._in_memory(drafts, now_ns)
@@ -124,6 +129,7 @@ class Keeper:
         self._state.note_used(self.epoch, self.next_seq)
         if losses:
             self._state.declare(losses, self.epoch, batches[0].seq)
+        self._hours.stated(hours)
         self._kept(batches)
         return batches
 
@@ -139,11 +145,14 @@ class Keeper:
         """
         old, first = self.epoch, self._started_at
         drafts = []
+        hours: list[HourDigest] = []
         for seq in range(first, self.next_seq):
             message = self.read(old, seq)
             if message is not None:
                 batch = unseal(message)
                 drafts.append(Draft(batch.polls, batch.missing, batch.lost))
+                hours += batch.hours
+        self._hours.void(old, first, hours)
         self._state.count(f"epochs:{why}")
         last = self.next_seq - 1
         if last >= first:
@@ -239,6 +248,15 @@ class Keeper:
         self._check_past(journal)
         self.journal = journal
         self._take_over(journal.epoch, journal.next_seq, journal.head)
+        self._take_up_hours(journal)
+
+    def _take_up_hours(self, journal: Journal) -> None:
+        epoch, next_seq = journal.epoch, journal.next_seq
+        if next_seq == 1 and len(journal.epochs) > 1:  # the last hour of the epoch before is not stated yet
+            epoch = journal.epochs[-2]
+            held = journal.held(epoch)
+            next_seq = held.last + 1 if held else 1
+        self._hours.take_up(epoch, next_seq, journal.read)
 
     def _take_over(self, epoch: str, next_seq: int, head: bytes) -> None:
         with self._lock:
@@ -284,15 +302,18 @@ class Keeper:
                 self._state.lose(LostRange(self.epoch, batches[0].seq, batches[-1].seq, "resealed"))
             self._to_memory(error)
             return []
-        if self._frames is not None:
-            for draft, batch in pairs:
+        for draft, batch in pairs:
+            self._hours.add(batch, now_ns, draft.polls)
+            if self._frames is not None:
                 self._frames.add(batch.epoch, batch.seq, draft.polls, keep=keep, day=day)
         return batches
 
     def _in_memory(self, drafts: Sequence[Draft], now_ns: int) -> list[Sealed]:
-        batches = [batch for _, batch in self._seal_all(drafts, now_ns)]
+        pairs = self._seal_all(drafts, now_ns)
+        batches = [batch for _, batch in pairs]
         with self._lock:
-            for batch in batches:
+            for draft, batch in pairs:
+                self._hours.add(batch, now_ns, draft.polls)
                 self._memory.append(batch)
                 self._memory_bytes += len(batch.message)
             acked, lost = self._state.acked(self.epoch), RangeSet()
@@ -337,7 +358,7 @@ class Keeper:
             if too_big and len(draft.polls) > 1:
                 half = len(draft.polls) // 2
                 todo.appendleft(Draft(draft.polls[half:]))
-                todo.appendleft(Draft(draft.polls[:half], draft.missing, draft.lost))
+                todo.appendleft(Draft(draft.polls[:half], draft.missing, draft.lost, draft.hours))
                 continue
             pairs.append((draft, sealed))
             seq, head = seq + 1, sealed.digest
@@ -364,6 +385,7 @@ class Keeper:
                 polls=draft.polls,
                 missing=draft.missing,
                 lost=draft.lost,
+                hours=draft.hours,
                 frames_sha256=frames_digest(draft.polls),
                 software=self._software,
             ),

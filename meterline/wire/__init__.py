@@ -28,10 +28,12 @@ from meterline.wire.batch import (
     ShapeCache,
     digest_of,
     frames_digest,
+    hours_in,
     seal,
     unseal,
     verify,
 )
+from meterline.wire.hours import HOUR_NS, MOST_HOURS, HourDigest, HourTally, hour_of
 from meterline.wire.messages import Ack, Batch, Health, LostRange, Sealed
 from meterline.wire.status import decode_ack, decode_health, encode_ack, encode_health
 from meterline.wire.topics import ALL_BATCHES, ALL_HEALTH, ack_topic, batch_topic, gateway_of, health_topic
@@ -41,14 +43,18 @@ __all__ = [
     "ALL_HEALTH",
     "GENESIS",
     "HEADER",
+    "HOUR_NS",
     "MAGIC",
     "MAX_BODY",
     "MAX_MESSAGE",
     "MAX_READINGS",
+    "MOST_HOURS",
     "VERSION",
     "Ack",
     "Batch",
     "Health",
+    "HourDigest",
+    "HourTally",
     "LostRange",
     "Ranges",
     "Sealed",
@@ -63,6 +69,8 @@ __all__ = [
     "frames_digest",
     "gateway_of",
     "health_topic",
+    "hour_of",
+    "hours_in",
     "seal",
     "unseal",
     "verify",

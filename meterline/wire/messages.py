@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from meterline.ranges import Ranges
 from meterline.readings import MissingSpan, Poll
+from meterline.wire.hours import HourDigest
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Batch:
         When the gateway formed it, UTC. [ns]
     frames_sha256
         Over the raw frames of all its polls in order (see `frames_digest`); the frames stay in the gateway's ring.
+    hours
+        What the gateway states of earlier hours of its own (see `meterline.wire.hours`).
     """
 
     gateway: str
@@ -59,6 +62,7 @@ class Batch:
     lost: tuple[LostRange, ...] = ()
     frames_sha256: bytes = b""
     software: str = ""
+    hours: tuple[HourDigest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

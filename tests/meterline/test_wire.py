@@ -26,6 +26,7 @@ from meterline.wire import (
     Ack,
     Batch,
     Health,
+    HourDigest,
     LostRange,
     ShapeCache,
     ack_topic,
@@ -72,6 +73,15 @@ CLEAN_BITS = st.sampled_from([0, 4, 8, 4 | 32, 1024])
 EMPTY_BITS = st.sampled_from([1, 2, 3, 2 | 4])
 
 
+HOURS = st.builds(
+    lambda hour, first, count, digest, readings, advance: HourDigest(
+        E, hour * 3_600_000 * MS, first, first + count, digest, readings, advance
+    ),
+    st.integers(0, 500_000), st.integers(1, 1 << 62), st.integers(0, 3600), st.binary(min_size=32, max_size=32),
+    st.integers(0, 1 << 40), INTEGER,
+)  # fmt: skip
+
+
 @st.composite
 def polls(draw: st.DrawFn, shape: Shape) -> Poll:
     qualities = tuple(draw(CLEAN_BITS | EMPTY_BITS) for _ in shape.columns)
@@ -109,6 +119,7 @@ def batches(draw: st.DrawFn) -> Batch:
         lost=draw(st.just(()) | st.just((LostRange(E, first, first + 3, "quota"),))),
         frames_sha256=draw(st.just(b"") | st.binary(min_size=32, max_size=32)),
         software=draw(TEXT),
+        hours=tuple(draw(st.lists(HOURS, max_size=2))),
     )
 
 
@@ -136,6 +147,7 @@ def example() -> Batch:
         (LostRange(E, 3, 4, "quota"),),
         bytes(32),
         "meterline 0.1.0",
+        (HourDigest(E, 1_795_388_400_000 * MS, 1, 6, bytes(range(32)), 900, 12_340_000),),
     )  # fmt: skip
 
 
@@ -291,6 +303,11 @@ def test_a_number_no_message_can_carry_is_refused_when_sealing() -> None:
         (("lost", 0, "first"), "3"),
         (("lost", 0, "last"), 2),
         (("frames",), "ab"),
+        (("hours", 0, "first"), 7),
+        (("hours", 0, "hour"), 1_795_388_400_001),
+        (("hours", 0, "digest"), "00"),
+        (("hours", 0, "readings"), -1),
+        (("hours", 0, "advance"), 1 << 63),
     ],
 )
 def test_a_field_that_is_not_of_the_contract_is_refused(place: tuple[Any, ...], value: Any) -> None:
