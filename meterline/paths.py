@@ -47,3 +47,8 @@ def dashboards_dir() -> Path:
 def accuracy_dir() -> Path:
     """Shipped error limits of instruments, one carrier a file."""
     return shipped("config") / "accuracy"
+
+
+def tariffs_dir() -> Path:
+    """Shipped tariffs: time-of-use windows, power-factor adjustment."""
+    return shipped("config") / "tariffs"
