@@ -11,25 +11,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from collector.transports import Transport, transport_for
 from meterline.clock import Clock
 from meterline.errors import BusError, FrameError, Garbled, LineDown, Refused, Silent
+from meterline.lines import LineSettings
 from meterline.readings import Exchange
 from meterline.site import Bus
 
 log = logging.getLogger(__name__)
 
-BITS_A_CHARACTER = 11
-FIXED_ABOVE_BAUD = 19_200
-"""Above this speed the silence between frames is 1.75 ms, whatever the speed (serial line guide, 2.5.1.1)."""
+GUARD_S = 0.02
+"""After a change of speed or parity: what the line's other meters made of it ends, and the adapter has changed. [s]"""
 NOISE_ENDS_S = 0.1
 """A full answer's worth of bytes, then this long nothing, and still no answer in it: it will not become one. [s]"""
 HALF_OPEN_AFTER = 3
-"""Unanswered questions in a row after which a TCP connection is taken for dead and made anew."""
+"""Unanswered questions in a row after which a connection may be taken for dead and made anew."""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
 
 
@@ -100,36 +100,59 @@ class Line:
     frames_by_silence
         Whether silence parts frames here (a serial line, also behind TCP); a Modbus/TCP stream has lengths and
         transaction ids instead, and needs no silence.
-    reconnects, echoes
-        Counters since the start.
+    settings
+        Speed and parity the line has at present.
+    reconnects, echoes, switches
+        Counters since the start: connections made, echoes of our own found although none was announced, changes of
+        speed or parity.
     """
 
     def __init__(self, bus: Bus, clock: Clock, transport: Transport | None = None) -> None:
         self.bus, self._clock = bus, clock
         self._transport = transport if transport is not None else transport_for(bus)
         self.frames_by_silence = bus.kind != "modbus-tcp"
-        self._char_s = BITS_A_CHARACTER / bus.baud if self.frames_by_silence else 0.0
-        silence = 3.5 * self._char_s if bus.baud <= FIXED_ABOVE_BAUD else 0.00175
-        self._gap_s = max(silence if self.frames_by_silence else 0.0, bus.gap_ms / 1000)
+        self.settings = bus.settings
         self._received = bytearray()
         self._free_at = 0.0
         self._retry_at, self._retry_s = 0.0, RETRY_FIRST_S
         self._down: LineDown | None = None
         self._unanswered = 0
         self._transaction = 0
-        self.reconnects = self.echoes = 0
+        self.reconnects = self.echoes = self.switches = 0
 
     @property
     def is_down(self) -> bool:
         """Whether the last attempt to open the line failed."""
         return self._down is not None
 
+    @property
+    def transport(self) -> Transport:
+        """What carries the bytes; for the line's owner alone."""
+        return self._transport
+
+    async def connect(self) -> None:
+        """Open the line if it is not open.
+
+        Raises
+        ------
+        LineDown
+            It cannot be opened, or could not a moment ago.
+        """
+        await self._ready(asyncio.get_running_loop())
+
     def next_transaction(self) -> int:
         """A number that none of the last 65535 questions had."""
         self._transaction = self._transaction % 0xFFFF + 1
         return self._transaction
 
-    async def ask(self, make: Callable[[], Question], gap_s: float = 0.0, *, keep_quiet: bool = True) -> Outcome:
+    async def ask(
+        self,
+        make: Callable[[], Question],
+        gap_s: float = 0.0,
+        *,
+        keep_quiet: bool = True,
+        settings: LineSettings | None = None,
+    ) -> Outcome:
         """Put one question and wait for its answer.
 
         Parameters
@@ -141,17 +164,20 @@ class Line:
         keep_quiet
             Whether an unanswered question is followed by silence. Only for a question that no later one to the same
             meter resembles may this be false.
+        settings
+            Speed and parity the meter needs; those of the bus if None.
         """
         stale = self._transport.is_open
+        wanted = settings or self.bus.settings
         question = make()
-        outcome = await self._ask_once(question, gap_s, keep_quiet)
+        outcome = await self._ask_once(question, gap_s, keep_quiet, wanted)
         if isinstance(outcome.error, LineDown) and stale and not outcome.exchange.response:
             # Meters and serial servers hang up on idle connections; that is no fault, and is not told as one.
             question = make()
-            outcome = await self._ask_once(question, gap_s, keep_quiet)
+            outcome = await self._ask_once(question, gap_s, keep_quiet, wanted)
         while outcome.error is None and (rest := question.following()) is not None:
             question = rest
-            outcome = _joined(outcome, await self._ask_once(rest, gap_s, keep_quiet))
+            outcome = _joined(outcome, await self._ask_once(rest, gap_s, keep_quiet, wanted))
         return outcome
 
     def rest(self) -> None:
@@ -162,11 +188,15 @@ class Line:
         """Let go of the line."""
         self._transport.close()
 
-    async def _ask_once(self, question: Question, gap_s: float, keep_quiet: bool) -> Outcome:
+    async def _ask_once(self, question: Question, gap_s: float, keep_quiet: bool, wanted: LineSettings) -> Outcome:
         loop = asyncio.get_running_loop()
+        gap_s = max(gap_s, self.bus.gap_ms / 1000, wanted.silence_s if self.frames_by_silence else 0.0)
         try:
             await self._ready(loop)
-            late = await self._hush(loop, max(self._gap_s, gap_s))
+            if wanted == self.settings:
+                late = await self._hush(loop, gap_s)
+            else:
+                late = await self._switch(loop, wanted, gap_s)
             self._transport.write(question.request)
         except LineDown as down:
             return Outcome(b"", down, Exchange(b"", b"", self._clock.now_ns(), None, down.cause))
@@ -176,6 +206,7 @@ class Line:
         self._free_at = loop.time()
         if raw:
             self._unanswered = 0
+            self._notice_echo(question, raw)
         if error is None:
             if not self.frames_by_silence:
                 late = raw[: len(raw) - question.answer_length]
@@ -188,7 +219,7 @@ class Line:
                 question.answer_length,
             )
         if isinstance(error, LineDown | FrameError) and not self.frames_by_silence:
-            self._transport.close()
+            self._transport.hang_up()
         elif isinstance(error, Silent | Garbled) and self.frames_by_silence and keep_quiet:
             self._free_at += self._patience_s(question)
         if isinstance(error, Silent) and not raw:
@@ -205,18 +236,22 @@ class Line:
 
     def _patience_s(self, question: Question) -> float:
         """Longest wait for a complete answer: the meter's time, and that of the bytes themselves. [s]"""
-        return self._within_s(question) + (len(question.request) + question.answer_length) * self._char_s
+        return self._within_s(question) + (len(question.request) + question.answer_length) * self._character_s
 
     def _within_s(self, question: Question) -> float:
         """How long the meter may take: as the bus says, else as its protocol allows, but not less than usual. [s]"""
         return self.bus.timeout_s or max(self.bus.answer_within_s, question.slowest_s)
+
+    @property
+    def _character_s(self) -> float:
+        return self.settings.character_s if self.frames_by_silence else 0.0
 
     async def _answer_to(
         self, question: Question, loop: asyncio.AbstractEventLoop, sent_s: float
     ) -> tuple[bytes, BusError | None, bytes]:
         received = self._received
         deadline = sent_s + self._patience_s(question)
-        raw = b""
+        raw, echo = b"", question.request if self.bus.echo else b""
         until = deadline
         while True:
             try:
@@ -226,9 +261,13 @@ class Line:
             if not chunk:
                 break
             raw += chunk
+            if echo:
+                chunk, echo = _less_echo(chunk, echo)
             received += chunk
             try:
                 payload = question.answer(received)
+                for shorter in _uninterrupted(received, self._transport.interjections) if payload is None else ():
+                    payload = payload or question.answer(shorter)
             except (Refused, FrameError) as error:
                 return b"", error, raw
             if payload is not None:
@@ -239,18 +278,37 @@ class Line:
 
     def _verdict(self, question: Question, received: bytearray, raw: bytes) -> BusError:
         within = f"within {self._within_s(question):g} s"
-        if not raw:
+        for packet in self._transport.interjections:
+            received = received.replace(packet, b"")
+        if not received:
             return Silent(f"no answer {within}; check power, address, baud, parity and the A/B wires")
-        if question.echoed(received):
-            self.echoes += 1
-            if len(received) == len(question.request):
-                return Silent(f"only our own echo came back {within}; check the meter, or the adapter's echo switch")
+        if question.echoed(received) and len(received) == len(question.request):
+            return Silent(f"only our own echo came back {within}; check the meter, or the adapter's echo switch")
         if question.foreign(received):
             return Silent(f"only answers of others came {within}; check the address, and for a second master")
         return Garbled(f"{len(raw)} bytes came, but no valid answer; check termination, shielding, baud and parity")
 
+    def _notice_echo(self, question: Question, raw: bytes) -> None:
+        if not self.bus.echo and question.echoed(bytearray(raw)):
+            if not self.echoes:
+                log.warning(
+                    "%s: the adapter plays back what we send; switch its echo off, or set echo: true", self.bus.id
+                )
+            self.echoes += 1
+
+    async def _switch(self, loop: asyncio.AbstractEventLoop, wanted: LineSettings, gap_s: float) -> bytes:
+        """Change speed and parity between two meters, with a guard time for all that hear the change as noise."""
+        late = await self._hush(loop, 0.0)
+        guard_s = max(GUARD_S, self.settings.silence_s, wanted.silence_s)
+        await self._transport.adapt(wanted)
+        self.settings = wanted
+        self.switches += 1
+        self._free_at = loop.time()
+        return late + await self._hush(loop, max(gap_s, guard_s))
+
     async def _ready(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._transport.is_open:
+            self._is_back()  # it may have come by itself: a DTU dials in when it likes
             return
         if loop.time() < self._retry_at and self._down is not None:
             raise LineDown(str(self._down))
@@ -265,9 +323,13 @@ class Line:
             self._retry_at = loop.time() + self._retry_s * random.uniform(0.8, 1.2)
             self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
             raise
+        self.reconnects += 1
+        self.settings = self.bus.settings
+        self._is_back()
+
+    def _is_back(self) -> None:
         if self._down is not None:
             log.info("%s: line is back", self.bus.id)
-        self.reconnects += 1
         self._down, self._retry_s = None, RETRY_FIRST_S
 
     async def _hush(self, loop: asyncio.AbstractEventLoop, gap_s: float) -> bytes:
@@ -287,13 +349,31 @@ class Line:
                 late += chunk
                 # Whoever talks now ends its frame first; only a line that never falls silent is asked nevertheless.
                 self._free_at = min(max(self._free_at, loop.time()), patience)
+        for packet in self._transport.interjections:
+            late = late.replace(packet, b"")
         return late
 
     def _lose_half_open(self) -> None:
         """A peer that lost its power never says goodbye: after a few unanswered questions, connect anew."""
         self._unanswered += 1
-        if self._unanswered >= HALF_OPEN_AFTER and self.bus.kind != "serial":
-            self._transport.close()
+        if self._unanswered >= HALF_OPEN_AFTER:
+            self._transport.doubt()
+
+
+def _less_echo(chunk: bytes, echo: bytes) -> tuple[bytes, bytes]:
+    """What of arrived bytes is no echo of ours, and how much of the echo is still to come."""
+    same = next((n for n, (a, b) in enumerate(zip(chunk, echo, strict=False)) if a != b), min(len(chunk), len(echo)))
+    # A byte that differs: the echo was damaged (two talked at once), or there is none. Nothing more is taken off.
+    return chunk[same:], echo[same:] if same == len(chunk) else b""
+
+
+def _uninterrupted(received: bytearray, interjections: tuple[bytes, ...]) -> Iterator[bytearray]:
+    """What was received less one interjection, for each place where one may have cut an answer in two."""
+    for packet in interjections:
+        at = received.find(packet)
+        while at >= 0:
+            yield received[:at] + received[at + len(packet) :]
+            at = received.find(packet, at + 1)
 
 
 def _joined(first: Outcome, rest: Outcome) -> Outcome:

@@ -19,6 +19,7 @@ from collector.requests import EVERY_RATE, NOTHING, Avoid, Piece, Plan
 from meterline.errors import FrameError
 from meterline.profiles import CellPoint, Dlt645Profile, ItemPoint, ModbusProfile, Point, Profile, Rate, Table
 from meterline.readings import Number
+from meterline.site import Meter
 
 B = TypeVar("B", bound=Piece)
 P = TypeVar("P", bound=Point)
@@ -193,7 +194,7 @@ class Dlt645Dialect:
         first = self.profile.probe.measurand if self.profile.probe else ""
         points = sorted(self.profile.points, key=lambda point: point.measurand != first)
         usual = self.HARMLESS if self.profile.edition == "2007" else self.HARMLESS_1997
-        known = [point.di for point in points if point.enabled] + list(usual)
+        known = [point.di for point in points if point.enabled and point.di] + list(usual)
         di = next((di for di in known if di not in taken), known[0])
         return dlt645.ReadItem(self.address, di, 8, self.profile.limits.preamble)
 
@@ -231,10 +232,15 @@ def plan_of(profile: Profile, rates: Collection[Rate] = EVERY_RATE) -> Plan[Any,
     return dialect_of(profile, "1" if isinstance(profile, ModbusProfile) else dlt645.ANYBODY).plan(rates)
 
 
-async def put(line: Line, dialect: AnyDialect, request: Hashable, *, keep_quiet: bool = True) -> Outcome:
-    """Ask one request as its dialect and the line's kind want it."""
+async def put(
+    line: Line, dialect: AnyDialect, request: Hashable, meter: Meter | None = None, *, keep_quiet: bool = True
+) -> Outcome:
+    """Ask one request as its dialect, the line's kind and the meter's own settings want it."""
 
     def make() -> Question:
         return dialect.question(request, line)
 
-    return await line.ask(make, dialect.gap_s, keep_quiet=keep_quiet)
+    if meter is None:
+        return await line.ask(make, dialect.gap_s, keep_quiet=keep_quiet)
+    gap_s = max(dialect.gap_s, meter.gap_ms / 1000)
+    return await line.ask(make, gap_s, keep_quiet=keep_quiet, settings=meter.settings_on(line.bus))

@@ -59,7 +59,7 @@ async def read_meter(
     try:
         while todo:
             block = todo.pop(0)
-            error = await _ask(line, meter.id, block, reading, tap)
+            error = await _ask(line, meter, block, reading, tap)
             if error is None:
                 continue
             last = error
@@ -118,17 +118,17 @@ class _Reading:
         )
 
 
-async def _ask(line: Line, meter: str, block: Piece, reading: _Reading, tap: Tap | None) -> BusError | None:
+async def _ask(line: Line, meter: Meter, block: Piece, reading: _Reading, tap: Tap | None) -> BusError | None:
     """Ask for one block, twice if need be; None once it is in."""
     plan, dialect = reading.plan, reading.dialect
     wanted = dialect.request(block)
     error: BusError | None = None
     for _ in range(TRIES):
         for request in (dialect.probe(plan, reading.unanswered), wanted) if reading.unanswered else (wanted,):
-            outcome = await put(line, dialect, request)
+            outcome = await put(line, dialect, request, meter)
             reading.exchanges.append(outcome.exchange)
             if tap is not None:
-                tap(meter, outcome.exchange)
+                tap(meter.id, outcome.exchange)
             error = outcome.error
             if line.frames_by_silence and isinstance(error, Silent | Garbled):
                 reading.unanswered.add(dialect.likeness(request))

@@ -272,7 +272,7 @@ class BusMaster:
         return error is None
 
     async def _ask(self, contact: Contact, request: Hashable, *, keep_quiet: bool = True) -> Outcome:
-        outcome = await put(self.line, contact.dialect, request, keep_quiet=keep_quiet)
+        outcome = await put(self.line, contact.dialect, request, contact.meter, keep_quiet=keep_quiet)
         figures = contact.figures
         if outcome.exchange.request:
             figures["requests"] += 1

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from meterline.errors import LineDown
+from meterline.lines import LineSettings
 from meterline.site import Bus
 
 MOST_WAITING = 8192
@@ -54,21 +56,66 @@ class Transport(Protocol):
         """What has arrived unasked, taken away."""
         ...
 
+    async def adapt(self, settings: LineSettings) -> None:
+        """Change speed and parity of the open line; an opened line has those of its bus.
+
+        Raises
+        ------
+        LineDown
+            It cannot be done here, or was refused.
+        """
+        ...
+
+    @property
+    def interjections(self) -> tuple[bytes, ...]:
+        """Packets the device in between sends on its own account (heartbeats): they are no part of any answer."""
+        ...
+
+    def doubt(self) -> None:
+        """Several questions in a row went unanswered: if that may be a dead connection, make the next `open` anew."""
+        ...
+
+    def hang_up(self) -> None:
+        """Drop the connection, so that the next `open` makes a new one."""
+        ...
+
     def close(self) -> None:
-        """Let go of the line; harmless if it is closed."""
+        """Let go of the line for good; harmless if it is closed."""
+        ...
+
+
+class Listener(Protocol):
+    """Who takes what arrives the moment it arrives."""
+
+    def arrived(self, data: bytes) -> None:
+        """Bytes came."""
+        ...
+
+    def lost(self) -> None:
+        """The connection is gone; nothing more will come."""
         ...
 
 
 class Inbox:
-    """Where arriving bytes wait for the one reader of a line; fed on the loop."""
+    """Where arriving bytes wait for the one reader of a line; fed on the loop.
+
+    Attributes
+    ----------
+    listener
+        Gets the bytes instead, as long as there is one.
+    """
 
     def __init__(self) -> None:
+        self.listener: Listener | None = None
         self._data = bytearray()
         self._lost: LineDown | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def feed(self, data: bytes) -> None:
         """Keep bytes, the newest if there are too many."""
+        if self.listener is not None:
+            self.listener.arrived(data)
+            return
         self._data += data
         if len(self._data) > MOST_WAITING:
             del self._data[:-MOST_WAITING]
@@ -77,6 +124,8 @@ class Inbox:
     def fail(self, reason: LineDown) -> None:
         """Nothing more will come."""
         self._lost = self._lost or reason
+        if self.listener is not None:
+            self.listener.lost()
         self._wake()
 
     def drain(self) -> bytes:
@@ -107,6 +156,45 @@ class Inbox:
             self._waiter.set_result(None)
 
 
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+async def connect(host: str, port: int, make: Callable[[], P]) -> P:
+    """Connect to a meter or serial server.
+
+    Raises
+    ------
+    LineDown
+        With the reason and what to do about it.
+    """
+    name = f"{host}:{port}"
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_WITHIN_S):
+            transport, protocol = await loop.create_connection(make, host, port)
+    except TimeoutError as error:
+        raise LineDown(
+            f"{name} did not accept a connection within {CONNECT_WITHIN_S:g} s; "
+            "check its address, its power and the network cable"
+        ) from error
+    except ConnectionRefusedError as error:
+        raise LineDown(
+            f"{name} refused the connection; check the port number, and whether another program holds "
+            "its only connection"
+        ) from error
+    except socket.gaierror as error:
+        raise LineDown(f"no host is named {host!r}; check the spelling or use its IP address") from error
+    except OSError as error:
+        raise LineDown(
+            f"{name} cannot be reached: {error.strerror or error}; check address and network cable"
+        ) from error
+    sock: socket.socket | None = transport.get_extra_info("socket")
+    if sock is not None:
+        # A serial server that lost its power never says goodbye.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return protocol
+
+
 class _Stream(asyncio.Protocol):
     def __init__(self, inbox: Inbox, name: str) -> None:
         self._inbox, self._name = inbox, name
@@ -125,47 +213,32 @@ class _Stream(asyncio.Protocol):
 
 
 class TcpTransport:
-    """One connection to a meter or serial server; meters allow few, so there is never a second one."""
+    """One connection to a meter or serial server; meters allow few, so there is never a second one.
+
+    Attributes
+    ----------
+    inbox
+        Where what arrives over the present connection waits.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self._name = f"{host}:{port}"
-        self._inbox = Inbox()
+        self.inbox = Inbox()
         self._stream: _Stream | None = None
 
     @property
     def is_open(self) -> bool:
         return self._stream is not None and self._stream.transport is not None
 
+    @property
+    def interjections(self) -> tuple[bytes, ...]:
+        return ()
+
     async def open(self) -> None:
         self.close()
-        self._inbox = Inbox()
-        stream = _Stream(self._inbox, self._name)
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_WITHIN_S):
-                transport, _ = await loop.create_connection(lambda: stream, self.host, self.port)
-        except TimeoutError as error:
-            raise LineDown(
-                f"{self._name} did not accept a connection within {CONNECT_WITHIN_S:g} s; "
-                "check its address, its power and the network cable"
-            ) from error
-        except ConnectionRefusedError as error:
-            raise LineDown(
-                f"{self._name} refused the connection; check the port number, and whether another program holds "
-                "its only connection"
-            ) from error
-        except socket.gaierror as error:
-            raise LineDown(f"no host is named {self.host!r}; check the spelling or use its IP address") from error
-        except OSError as error:
-            raise LineDown(
-                f"{self._name} cannot be reached: {error.strerror or error}; check address and network cable"
-            ) from error
-        sock: socket.socket | None = transport.get_extra_info("socket")
-        if sock is not None:
-            # A serial server that lost its power never says goodbye.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._stream = stream
+        inbox = self.inbox = Inbox()
+        self._stream = await connect(self.host, self.port, lambda: _Stream(inbox, self._name))
 
     def write(self, data: bytes) -> None:
         if self._stream is None or self._stream.transport is None:
@@ -173,10 +246,22 @@ class TcpTransport:
         self._stream.transport.write(data)
 
     async def read(self, until_s: float) -> bytes:
-        return await self._inbox.get(until_s)
+        return await self.inbox.get(until_s)
 
     def drain(self) -> bytes:
-        return self._inbox.drain()
+        return self.inbox.drain()
+
+    async def adapt(self, settings: LineSettings) -> None:
+        raise LineDown(
+            f"{self._name} passes bytes through and cannot be switched to {settings}; "
+            "set the serial server to RFC 2217 and use kind: rfc2217"
+        )
+
+    def doubt(self) -> None:
+        self.close()
+
+    def hang_up(self) -> None:
+        self.close()
 
     def close(self) -> None:
         if self._stream is not None and self._stream.transport is not None:
@@ -191,5 +276,13 @@ def transport_for(bus: Bus) -> Transport:
 
         assert bus.device is not None
         return SerialTransport(bus.device, bus.baud, bus.parity, bus.stop_bits)
+    if bus.kind == "rfc2217":
+        from collector.transports_rfc2217 import Rfc2217Transport
+
+        return Rfc2217Transport(str(bus.host), bus.tcp_port, bus.settings)
+    if bus.kind == "tcp-listen":
+        from collector.transports_listen import ListenTransport
+
+        return ListenTransport(bus)
     assert bus.host is not None
     return TcpTransport(bus.host, bus.tcp_port)

@@ -16,6 +16,7 @@ import serial
 
 from collector.transports import Inbox
 from meterline.errors import LineDown
+from meterline.lines import LineSettings
 
 WRITE_WITHIN_S = 1.0
 _CHUNK = 4096
@@ -44,11 +45,7 @@ class SerialTransport:
         self.close()
         self._inbox = Inbox()
         self._loop = asyncio.get_running_loop()
-        parity: str = self.parity
-        stop_bits: int = self.stop_bits
-        if is_pseudo_terminal(self.device):
-            # A Linux pty refuses parity with EINVAL and has no stop bits: simulated lines run at 8N1 (only those).
-            parity, stop_bits = "N", 1
+        parity, stop_bits = self._shape(self.parity, self.stop_bits)
         try:
             port = serial.Serial(
                 self.device, self.baud, bytesize=8, parity=parity, stopbits=stop_bits, timeout=0,
@@ -90,6 +87,31 @@ class SerialTransport:
                 if waiting:
                     self._readable()
         return self._inbox.drain()
+
+    @property
+    def interjections(self) -> tuple[bytes, ...]:
+        return ()
+
+    async def adapt(self, settings: LineSettings) -> None:
+        port = self._port
+        if port is None:
+            raise LineDown(f"{self.device} is closed")
+        parity, stop_bits = self._shape(settings.parity, settings.stop_bits)
+        try:
+            port.apply_settings({"baudrate": settings.baud, "parity": parity, "stopbits": stop_bits})
+        except (serial.SerialException, ValueError, OSError) as error:
+            self._lost(error)
+            raise LineDown(explain(self.device, error)) from error
+
+    def doubt(self) -> None:
+        """A port has no connection that could be dead: nothing to do."""
+
+    def hang_up(self) -> None:
+        self.close()
+
+    def _shape(self, parity: str, stop_bits: int) -> tuple[str, int]:
+        """A Linux pty refuses parity with EINVAL and has no stop bits: simulated lines run at 8N1 (only those)."""
+        return ("N", 1) if is_pseudo_terminal(self.device) else (parity, stop_bits)
 
     def close(self) -> None:
         port, self._port = self._port, None

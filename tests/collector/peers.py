@@ -10,6 +10,7 @@ from pymodbus.framer.rtu import FramerRTU
 
 from collector.transports import Inbox
 from meterline.errors import LineDown
+from meterline.lines import LineSettings
 
 Words = Callable[[int], int]
 Refusals = Mapping[int, int]
@@ -69,12 +70,21 @@ class MemoryLine:
         Whether the adapter plays our own bytes back.
     refuse_open
         Why the line cannot be opened, if so.
+    port
+        Whether it is a port of ours rather than a connection that may be dead.
+    heartbeats
+        What a DTU in between says on its own account.
+    settings
+        (time, speed and parity) of each change.
     sent
         (time, frame) of all that was written.
     """
 
     def __init__(self, meters: dict[int, FakeMeter], *, tcp: bool = False, echo: bool = False) -> None:
         self.meters, self.tcp, self.echo = meters, tcp, echo
+        self.port = not tcp
+        self.heartbeats: tuple[bytes, ...] = ()
+        self.settings: list[tuple[float, LineSettings]] = []
         self.inbox = Inbox()
         self.sent: list[tuple[float, bytes]] = []
         self.opened = 0
@@ -125,6 +135,17 @@ class MemoryLine:
                 loop.call_at(at, inbox.feed, piece)
                 at += 0.002
         meter.busy_until_s = at
+
+    @property
+    def interjections(self) -> tuple[bytes, ...]:
+        return self.heartbeats
+
+    async def adapt(self, settings: LineSettings) -> None:
+        self.settings.append((asyncio.get_running_loop().time(), settings))
+
+    def doubt(self) -> None:
+        if not self.port:
+            self.close()
 
     async def read(self, until_s: float) -> bytes:
         return await self.inbox.get(until_s)

@@ -71,7 +71,7 @@ def test_what_can_work_is_let_through(buses: list[dict[str, Any]], meters: list[
         ([DOOR], [OWN], "m0 wants 2400 8E1, but a tcp-listen line stays", "kind: rfc2217", "m0 要求 2400 8E1"),
         ([{"kind": "modbus-tcp", "host": "h"}], [OWN], "has no settings", "remove 'line'", "没有串口参数"),
         ([SERIAL], [ITEM_METER], "even parity and 1 stop bit, not 9600 8N1", "line: {baud: 2400", "偶校验"),
-        ([SERIAL], [{"address": "0"}], "'0' is no Modbus address on a serial line", '"1" to "247"', "不是 serial 线路上"),
+        ([SERIAL], [{"address": "0"}], "'0' is no Modbus address", '"1" to "247"', "不是 serial 线路上"),
         ([SERVER], [{"address": "248"}], "'248' is no Modbus address", '"1" to "247"', "不是 rtu-over-tcp 线路上"),
         ([SERIAL], [ITEM_METER | OWN | {"address": "9" * 12}], "broadcast address", "nameplate", "广播地址"),
         ([SERVER, SERVER | {"kind": "modbus-tcp"}], [], "b1 and b0 are the same line", "one entry", "是同一条线路"),
