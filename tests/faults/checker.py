@@ -1,0 +1,317 @@
+"""The judge: what the meters showed against what the store holds, after Jepsen's set checker.
+
+Attempted is what the meters answered (their own journal), acknowledged is what the gateway's journal held at any time,
+read is what the store holds. Everything here is counted in sets of names, so that one fault's share is what is new
+since the fault before.
+
+=============  =================================================================================================
+`lost`         a number the gateway committed that is neither stored nor declared; a slot a meter answered in, that
+               is neither stored nor declared nor in a time for which the scene gave a reason
+`dup`          a poll the store shows twice
+`wrong`        a counter reading that is not what the display showed; a row that differs from its signed message;
+               a doubtful quality where nothing was wrong with the meter
+`chain`        a message whose signature, link or digest does not fit and whose gap nobody declared
+`missed`       a slot of which there is nothing at all: no values, no silence, no reason
+=============  =================================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from tests.faults.evidence import GENESIS, MS, Message, journal_records, open_message, read_days
+
+MISSING_OR_INVALID = 3
+Name = tuple[object, ...]
+Excuse = tuple[int, int, str]
+"""A time of the plant in which slots may be absent, and why. [ns, ns)"""
+
+
+@dataclass
+class Violations:
+    """Sets of names; empty is what is wanted."""
+
+    lost: set[Name] = field(default_factory=set)
+    dup: set[Name] = field(default_factory=set)
+    wrong: set[Name] = field(default_factory=set)
+    chain: set[Name] = field(default_factory=set)
+    missed: set[Name] = field(default_factory=set)
+
+    def minus(self, earlier: Violations) -> Violations:
+        """What is new."""
+        return Violations(
+            self.lost - earlier.lost,
+            self.dup - earlier.dup,
+            self.wrong - earlier.wrong,
+            self.chain - earlier.chain,
+            self.missed - earlier.missed,
+        )
+
+
+@dataclass
+class Counted:
+    """How much there was to judge: a check of nothing proves nothing."""
+
+    answered: int = 0
+    batches: int = 0
+    readings: int = 0
+    compared: int = 0
+    declared: int = 0
+    """Numbers the gateway declared lost."""
+    excused: int = 0
+    """Slots absent for a reason the scene gave (the gateway was dead)."""
+
+
+class Oracle:
+    """What the meters wrote down themselves: ``shown.jsonl``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.reads: dict[str, list[tuple[int, dict[str, int | float]]]] = {}
+        self.grid: dict[str, dict[int, dict[str, int | float]]] = {}
+        path = folder / "shown.jsonl"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        for line in text.splitlines(keepends=True):
+            if not line.endswith("\n"):
+                continue  # its writer was killed in the middle
+            row = json.loads(line)
+            if row["why"] == "read":
+                self.reads.setdefault(row["meter"], []).append((row["t"], row["shown"]))
+            else:
+                self.grid.setdefault(row["meter"], {})[row["t"]] = row["shown"]
+        for rows in self.reads.values():
+            rows.sort(key=lambda row: row[0])
+
+    def shown_between(self, meter: str, measurand: str, start_ns: int, end_ns: int) -> set[int | float]:
+        """Everything the display showed of a counter to whoever asked in [start, end]."""
+        rows = self.reads.get(meter, [])
+        begin = bisect_left(rows, start_ns, key=lambda row: row[0])
+        end = bisect_right(rows, end_ns, key=lambda row: row[0])
+        return {shown[measurand] for _, shown in rows[begin:end] if measurand in shown}
+
+    def answered_slots(self, meter: str, period_ns: int) -> set[int]:
+        """Slots in which the meter answered at all."""
+        return {t // period_ns * period_ns for t, _ in self.reads.get(meter, [])}
+
+
+class Checker:
+    """Looks at one chain again and again; what it has once seen in the gateway's journal it remembers.
+
+    Parameters
+    ----------
+    meters
+        Those that are polled.
+    period_ns
+        One slot. [ns]
+    """
+
+    def __init__(
+        self, *, gateway: str, key: Ed25519PublicKey, meters: Sequence[str], period_ns: int, simulated: bool = True
+    ) -> None:
+        self.gateway, self.key, self.meters, self.period_ns = gateway, key, tuple(meters), period_ns
+        self.committed: dict[tuple[str, int], bytes] = {}
+        self.simulated = simulated
+
+    def note_journal(self, folder: Path) -> set[tuple[str, int]]:
+        """Remember what the gateway's journal holds now."""
+        found = set()
+        for epoch, seq, message in journal_records(folder):
+            self.committed.setdefault((epoch, seq), message)
+            found.add((epoch, seq))
+        return found
+
+    def look(
+        self,
+        *,
+        store: Path,
+        oracle: Oracle,
+        excuses: Iterable[Excuse],
+        until_ns: int,
+        clean: Iterable[Excuse] | None = None,
+    ) -> tuple[Violations, Counted]:
+        """Judge everything up to a moment.
+
+        Parameters
+        ----------
+        until_ns
+            Slots from here on are still on their way. [ns]
+        clean
+            Times in which a meter may be in doubt; None: nothing is said about quality.
+        """
+        bad, counted = Violations(), Counted()
+        days = read_days(store, check=True)
+        bad.chain |= {("sqlite", text) for text in days.broken}
+        stored: dict[tuple[str, int], Message] = {}
+        for raw in days.messages:
+            message = open_message(raw, self.key)
+            place = (message.epoch, message.seq)
+            if message.gateway != self.gateway:
+                bad.wrong.add(("foreign", message.gateway, *place))
+            if not message.signed:
+                bad.chain.add(("signature", *place))
+            if place in stored:
+                bad.dup.add(("batch", *place))
+            stored[place] = message
+        declared = {(e, s) for m in stored.values() for e, first, last, _ in m.lost for s in range(first, last + 1)}
+        counted.batches, counted.declared = len(stored), len(declared - stored.keys())
+        self._chain(stored, declared, bad)
+        self._numbers(stored, declared, bad)
+        self._rows(days.rows, stored, bad)
+        self._values(stored, oracle, bad, counted, clean)
+        self._slots(stored, declared, oracle, sorted(excuses), until_ns, bad, counted)
+        return bad, counted
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _chain(self, stored: dict[tuple[str, int], Message], declared: set[tuple[str, int]], bad: Violations) -> None:
+        for (epoch, seq), message in stored.items():
+            if seq == 1:
+                if message.prev != GENESIS:
+                    bad.chain.add(("first", epoch, seq))
+                continue
+            before = stored.get((epoch, seq - 1))
+            if before is None:
+                if (epoch, seq - 1) not in declared:
+                    bad.chain.add(("gap", epoch, seq - 1))
+            elif before.digest != message.prev:
+                bad.chain.add(("link", epoch, seq))
+            edge = self.committed.get((epoch, seq))
+            if edge is not None and open_message(edge, self.key).digest != message.digest:
+                bad.chain.add(("other than the journal's", epoch, seq))
+
+    def _numbers(self, stored: dict[tuple[str, int], Message], declared: set[tuple[str, int]], bad: Violations) -> None:
+        ends: dict[str, int] = {}
+        for epoch, seq in stored:
+            ends[epoch] = max(seq, ends.get(epoch, 0))
+        wanted = {(epoch, seq) for epoch, end in ends.items() for seq in range(1, end + 1)} | self.committed.keys()
+        bad.lost |= {("seq", *place) for place in wanted - stored.keys() - declared}
+
+    def _rows(
+        self,
+        rows: list[tuple[str, int, str, int, int, str, str, str]],
+        stored: dict[tuple[str, int], Message],
+        bad: Violations,
+    ) -> None:
+        said: Counter[Name] = Counter()
+        for (epoch, seq), message in stored.items():
+            place = 0
+            for poll in message.polls:
+                doubt = poll.qualities if any(poll.qualities) else ()
+                said[(poll.meter, poll.slot_ns, epoch, seq, place, poll.delays_ms, poll.numbers, doubt)] += 1
+                place += len(poll.numbers)
+        kept = Counter(
+            (meter, t, epoch, seq, place, _tuple(delays), _tuple(numbers), _tuple(qualities))
+            for meter, t, epoch, seq, place, delays, numbers, qualities in rows
+        )
+        for name, times in (kept - said).items():
+            bad.dup.add(("row", *name, times))
+        for name in said - kept:
+            bad.wrong.add(("row not as signed", *name[:5]))
+        same = Counter((meter, t, _tuple(delays), _tuple(numbers)) for meter, t, _, _, _, delays, numbers, _ in rows)
+        for name, times in same.items():
+            if times > 1 and name[2]:
+                bad.dup.add(("poll", *name[:2], times))
+
+    def _values(
+        self,
+        stored: dict[tuple[str, int], Message],
+        oracle: Oracle,
+        bad: Violations,
+        counted: Counted,
+        clean: Iterable[Excuse] | None,
+    ) -> None:
+        doubtful_ok = None if clean is None else sorted(clean)
+        for (epoch, seq), message in stored.items():
+            for poll in message.polls:
+                for column, (measurand, number) in enumerate(zip(poll.measurands, poll.numbers, strict=True)):
+                    counted.readings += 1
+                    if (number is None) != bool(poll.qualities[column] & MISSING_OR_INVALID):
+                        bad.wrong.add(("absent without a reason", poll.meter, poll.slot_ns, measurand))
+                    if doubtful_ok is not None and poll.qualities[column] and not _in(poll.slot_ns, doubtful_ok):
+                        bad.wrong.add(("doubtful", poll.meter, poll.slot_ns, measurand, poll.qualities[column]))
+                    if number is None or not measurand.startswith("energy."):
+                        continue
+                    counted.compared += 1
+                    shown = oracle.shown_between(poll.meter, measurand, poll.slot_ns - MS, poll.read_ns(column) + MS)
+                    if number not in shown:
+                        bad.wrong.add(("not shown", poll.meter, poll.slot_ns, measurand, epoch, seq))
+
+    def _slots(
+        self,
+        stored: dict[tuple[str, int], Message],
+        declared: set[tuple[str, int]],
+        oracle: Oracle,
+        excuses: list[Excuse],
+        until_ns: int,
+        bad: Violations,
+        counted: Counted,
+    ) -> None:
+        have: dict[str, set[int]] = {meter: set() for meter in self.meters}
+        for message in stored.values():
+            for poll in message.polls:
+                have.setdefault(poll.meter, set()).add(poll.slot_ns // self.period_ns * self.period_ns)
+        silent = _silences(stored.values(), until_ns)
+        gone = self._declared_times(stored, declared)
+        for meter in self.meters:
+            answered = {slot for slot in oracle.answered_slots(meter, self.period_ns) if slot < until_ns}
+            counted.answered += len(answered)
+            first = min(have[meter] | answered, default=until_ns)
+            for slot in range(first, until_ns, self.period_ns):
+                if slot in have[meter] or _in(slot, silent.get(meter, [])):
+                    continue
+                if _in(slot, gone):
+                    continue
+                if _in(slot, excuses):
+                    counted.excused += 1
+                elif slot in answered:
+                    bad.lost.add(("slot", meter, slot))
+                else:
+                    bad.missed.add(("slot", meter, slot))
+
+    def _declared_times(self, stored: dict[tuple[str, int], Message], declared: set[tuple[str, int]]) -> list[Excuse]:
+        """When the batches declared lost were formed: between their stored neighbours, widened by a slot."""
+        spans: list[Excuse] = []
+        moments = sorted((m.epoch, m.seq, m.at_ns) for m in stored.values())
+        all_times = sorted(m.at_ns for m in stored.values())
+        for epoch, seq in declared - stored.keys():
+            known = self.committed.get((epoch, seq))
+            if known is not None:
+                at = open_message(known, self.key).at_ns
+                spans.append((at - 2 * self.period_ns, at + 1, "declared lost"))
+                continue
+            place = bisect_left(moments, (epoch, seq, 0))
+            before = moments[place - 1][2] if place and moments[place - 1][0] == epoch else None
+            after = moments[place][2] if place < len(moments) and moments[place][0] == epoch else None
+            if before is not None and after is None:
+                later = bisect_right(all_times, before)
+                after = all_times[later] if later < len(all_times) else before
+            spans.append(((before or 0) - 2 * self.period_ns, (after or before or 0) + 1, "declared lost"))
+        return sorted(spans)
+
+
+def _silences(messages: Iterable[Message], until_ns: int) -> dict[str, list[Excuse]]:
+    spans: dict[tuple[str, int], int | None] = {}
+    causes: dict[tuple[str, int], str] = {}
+    for message in messages:
+        for meter, start, end, cause in message.missing:
+            known = spans.get((meter, start))
+            spans[meter, start] = end if known is None else (known if end is None else max(end, known))
+            causes[meter, start] = cause
+    found: dict[str, list[Excuse]] = {}
+    for (meter, start), end in spans.items():
+        found.setdefault(meter, []).append((start, until_ns if end is None else end, causes[meter, start]))
+    return {meter: sorted(rows) for meter, rows in found.items()}
+
+
+def _in(t_ns: int, spans: Sequence[Excuse]) -> bool:
+    return any(start <= t_ns < end for start, end, _ in spans)
+
+
+def _tuple(text: str) -> tuple[object, ...]:
+    return tuple(json.loads(text)) if text else ()
