@@ -32,6 +32,8 @@ PACKED_BYTES = 16 << 10
 """A batch that packs to more is split. [bytes]"""
 RECENT = 256
 """So many batches just kept are read from memory."""
+RENUMBERED = 100
+"""Batches renumbered in one commit."""
 RECOVER_S = 5.0
 """Between attempts to get the disk back. [s]"""
 _QUARTER_NS = 900 * NS
@@ -46,6 +48,8 @@ class Draft:
     missing: tuple[MissingSpan, ...] = ()
     lost: tuple[LostRange, ...] = ()
     hours: tuple[HourDigest, ...] = ()
+    frames_sha256: bytes = b""
+    """Of the frames where they are kept under another number; empty: of the polls' own."""
 
     @property
     def worth_keeping(self) -> bool:
@@ -91,7 +95,6 @@ class Keeper:
         self._memory: deque[Sealed] = deque()
         self._memory_bytes = 0
         self._retry_s = 0.0
-        self._started_at = 1
         self.trouble = ""
         """Why the disk is not in use, or empty; while it says something, batches live in memory."""
         self.journal: Journal | None = None
@@ -133,39 +136,47 @@ class Keeper:
         self._kept(batches)
         return batches
 
-    def renumber(self, why: str) -> tuple[str, int, int]:
-        """The head-end holds numbers of this epoch that this journal never used: an old disk image was put back.
+    def renumber(self, epoch: str, first: int) -> tuple[int, int]:
+        """From `first` on the head-end holds other batches of `epoch`: an old copy of the disk was put back.
 
-        What was numbered since this start collides with what is stored, so it is numbered anew in a fresh epoch.
+        What is here under those numbers gets new ones, in a fresh epoch if it was the growing one, and the old numbers
+        are declared ``forked``. A crash on the way leaves at most `RENUMBERED` batches with two numbers.
 
         Returns
         -------
-        (str, int, int)
-            Epoch and closed range of the numbers that are void: they must not be sent any more.
+        (int, int)
+            Closed range of the numbers that are void: they must not be sent any more.
+
+        Raises
+        ------
+        OSError
+            They cannot be read now.
         """
-        old, first = self.epoch, self._started_at
-        drafts = []
-        hours: list[HourDigest] = []
-        for seq in range(first, self.next_seq):
-            message = self.read(old, seq)
-            if message is not None:
-                batch = unseal(message)
-                drafts.append(Draft(batch.polls, batch.missing, batch.lost))
-                hours += batch.hours
-        self._hours.void(old, first, hours)
-        self._state.count(f"epochs:{why}")
-        last = self.next_seq - 1
-        if last >= first:
-            self._state.acknowledge(old, [(first, last)])
-        if self.journal is not None and not self.trouble:
-            try:
-                self._take_over(self.journal.begin_epoch(), 1, GENESIS)
-            except (OSError, JournalError) as error:
-                self._to_memory(error)
-        else:
-            self._to_memory(JournalError(self.trouble))
-        self.keep(drafts)
-        return old, first, last
+        growing = epoch == self.epoch
+        mine = self.held(epoch)
+        last = self.next_seq - 1 if growing else (mine.last if mine else 0)
+        accounted = self._state.accounted(epoch)
+        for a, b in self._state.acked(epoch):
+            accounted.remove(a, b)  # acknowledged under these numbers was the other batch
+        todo = [seq for a, b in mine.within(first, last) for seq in range(a, b + 1) if seq not in accounted]
+        read = {seq: self.read(epoch, seq) for seq in (todo if self.trouble else todo[:RENUMBERED])}
+        self._hours.void(epoch, first)
+        if growing:
+            self._state.count("epochs:forked")
+            self._begin_anew()
+        for k in range(0, len(todo), RENUMBERED):
+            part = todo[k : k + RENUMBERED]
+            drafts: list[Draft] = []
+            for seq in part:
+                message = read.get(seq) or self.read(epoch, seq)
+                if message is not None:
+                    batch = unseal(message)
+                    true = tuple(hour for hour in batch.hours if hour.epoch != epoch or hour.last < first)
+                    drafts.append(Draft(batch.polls, batch.missing, (), true, batch.frames_sha256))
+            self.keep(drafts)
+            for a, b in RangeSet((seq, seq) for seq in part):
+                self._state.lose(LostRange(epoch, a, b, "forked"))
+        return first, last
 
     def recover(self) -> bool:
         """Try to get the disk back, at most every few seconds; returns whether it works."""
@@ -258,10 +269,19 @@ class Keeper:
             next_seq = held.last + 1 if held else 1
         self._hours.take_up(epoch, next_seq, journal.read)
 
+    def _begin_anew(self) -> None:
+        """Leave the growing epoch for a fresh one."""
+        if self.journal is not None and not self.trouble:
+            try:
+                self._take_over(self.journal.begin_epoch(), 1, GENESIS)
+            except (OSError, JournalError) as error:
+                self._to_memory(error)
+        else:
+            self._to_memory(JournalError(self.trouble))
+
     def _take_over(self, epoch: str, next_seq: int, head: bytes) -> None:
         with self._lock:
             self.epoch, self.next_seq, self.head = epoch, next_seq, head
-            self._started_at = next_seq
 
     def _check_past(self, journal: Journal, *, grows: bool = True) -> None:
         """Name everything the journal should hold and does not; leave an epoch whose numbers cannot be trusted."""
@@ -386,7 +406,7 @@ class Keeper:
                 missing=draft.missing,
                 lost=draft.lost,
                 hours=draft.hours,
-                frames_sha256=frames_digest(draft.polls),
+                frames_sha256=draft.frames_sha256 or frames_digest(draft.polls),
                 software=self._software,
             ),
             self._key,

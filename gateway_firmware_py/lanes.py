@@ -7,7 +7,7 @@ live batch goes first, and of every five sent at least one is the oldest of the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from meterline.ranges import RangeSet
 
@@ -62,10 +62,14 @@ class Lanes:
             epoch, seq = self._live.popleft()
             self.add_backlog(epoch, [(seq, seq)])
 
-    def take(self) -> Key | None:
-        """The batch to send next, no longer waiting; None if nothing is."""
-        oldest = self._oldest()
-        if self._live and (oldest is None or self._since_backlog < self._every - 1):
+    def take(self, held_back: Container[str] = ()) -> Key | None:
+        """The batch to send next, no longer waiting; None if nothing is. Epochs in `held_back` wait on."""
+        oldest = self._oldest(held_back)
+        if (
+            self._live
+            and self._live[-1][0] not in held_back
+            and (oldest is None or self._since_backlog < self._every - 1)
+        ):
             self._since_backlog = 0 if oldest is None else self._since_backlog + 1
             return self._live.pop()
         if oldest is None:
@@ -89,8 +93,14 @@ class Lanes:
         """How many are in the backlog."""
         return sum(len(waiting) for waiting in self._backlog.values())
 
-    def _oldest(self) -> Key | None:
+    @property
+    def epochs(self) -> tuple[str, ...]:
+        """Epochs of which anything waits."""
+        waiting = dict.fromkeys(epoch for epoch, numbers in self._backlog.items() if numbers)
+        return tuple(waiting | dict.fromkeys(epoch for epoch, _ in self._live))
+
+    def _oldest(self, held_back: Container[str]) -> Key | None:
         for epoch, waiting in self._backlog.items():
-            if waiting:
+            if waiting and epoch not in held_back:
                 return epoch, waiting.first
         return None

@@ -98,7 +98,7 @@ class Gateway:
         if self.state.moved_aside is not None:
             announce(f"state.db was damaged and is now {self.state.moved_aside.name}; the journal has what matters")
         self.frames = FrameRing(files, settings.data / "frames")
-        self.outbox = Outbox(settings.id, self.state, conflict=self._conflict)
+        self.outbox = Outbox(settings.id, self.state, parted=self._parted)
         self.timekeeper = Timekeeper(clock)
         self.keeper = Keeper(
             gateway=settings.id,
@@ -136,7 +136,6 @@ class Gateway:
         self.outbox.attach(self.keeper)
         self.desk.add(self._figures)
         self.supervisor = Supervisor(self.troubles, clock.monotonic_s)
-        self._conflict_pending = False
 
     async def run(self) -> None:
         """Until a signal comes (so it wants the process's main thread)."""
@@ -175,16 +174,19 @@ class Gateway:
         self.outbox.announce(batches)
         self.uplink.wake()
 
-    def _conflict(self) -> None:
-        if not self._conflict_pending:
-            self._conflict_pending = True
-            self.batcher.errand(self._renumber)
+    def _parted(self, epoch: str, first: int) -> None:
+        self.troubles.set("epoch", f"the head-end holds other batches from number {first} on; numbering anew")
+        self.batcher.errand(lambda: self._renumber(epoch, first))
+        self.uplink.wake()
 
-    def _renumber(self) -> None:
-        self.troubles.set("epoch", "the head-end holds numbers this journal never used; numbering anew")
-        self.outbox.discard(*self.keeper.renumber("conflict"))
-        self.troubles.set("epoch", "")
-        self._conflict_pending = False
+    def _renumber(self, epoch: str, first: int) -> None:
+        try:
+            self.outbox.renumbered(epoch, *self.keeper.renumber(epoch, first))
+            self.troubles.set("epoch", "")
+        except OSError as error:
+            self.outbox.not_renumbered(epoch)
+            self.troubles.set("epoch", f"not numbered anew: {error.strerror or error}")
+        self.uplink.wake()
 
     def _prune(self) -> None:
         if self.keeper.journal is not None:
@@ -225,6 +227,7 @@ class Gateway:
             "memory_only_bytes": float(self.keeper.waiting_in_memory),
             "backlog": float(self.outbox.backlog),
             "live": float(self.outbox.live),
+            "refused_waiting": float(self.outbox.parked),
             "under_way": float(window.under_way),
             "window": float(window.size),
             "latency_s": window.latency_s or 0.0,

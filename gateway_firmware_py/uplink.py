@@ -28,13 +28,27 @@ from gateway_firmware_py.lanes import Key
 from gateway_firmware_py.outbox import Outbox
 from meterline.errors import UplinkDown, WireError
 from meterline.settings import Broker
-from meterline.wire import Health, ack_topic, batch_topic, decode_ack, encode_health, health_topic
+from meterline.wire import (
+    Health,
+    Refusal,
+    ack_topic,
+    ask_topic,
+    batch_topic,
+    decode_ack,
+    decode_refusal,
+    encode_ask,
+    encode_health,
+    health_topic,
+    refused_topic,
+)
 
 KEEPALIVE_S = 20
 CONNECT_S = 10.0
 """Longest wait for the broker's word on connecting and subscribing. [s]"""
-FIRST_ACK_S = 2.0
-"""The retained acknowledgement is waited for so long before the backlog is sent. [s]"""
+UNANSWERED_S = 20.0
+"""A question to the head-end stands unanswered for so long: a person is told. [s]"""
+AUDIT_S = 3600.0
+"""Between comparisons of everything with the head-end while the connection lasts. [s]"""
 STEADY_S = 120.0
 """A connection that lasted so long was a good one. [s]"""
 STALLED_S = 45.0
@@ -52,6 +66,7 @@ class _Event:
     reason: int = 0
     words: str = ""
     mid: int = 0
+    topic: str = ""
     payload: bytes = b""
     properties: Any = None
 
@@ -89,6 +104,9 @@ class Uplink:
         self._monotonic_s, self._troubles, self._announce = monotonic_s, troubles, announce
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._mids: dict[int, Key | None] = {}  # None: a health message
+        self._questions: set[int] = set()
+        self._first_question = True
+        self._compared_s = 0.0
         self._denied_until_s = 0.0
         self._denied_pause_s = REFUSED_S[0]
         self.progress_s = monotonic_s()
@@ -126,6 +144,8 @@ class Uplink:
     def _session(self, stop: threading.Event) -> None:
         self._events = queue.SimpleQueue()
         self._mids.clear()
+        self._questions.clear()
+        self._first_question = True
         client = self._client(self._events)
         try:
             self._connect(client, stop)
@@ -165,7 +185,9 @@ class Uplink:
         client.on_publish = lambda c, u, mid, reason, properties: events.put(
             _Event("confirmed", _value(reason), str(reason), mid=mid)
         )
-        client.on_message = lambda c, u, message: events.put(_Event("message", payload=bytes(message.payload)))
+        client.on_message = lambda c, u, message: events.put(
+            _Event("message", topic=message.topic, payload=bytes(message.payload))
+        )
         client.on_socket_open = lambda c, u, sock: _limit_silence(sock)
         client.will_set(health_topic(self._gateway), encode_health(self._health("gone")), qos=1, retain=True)
         if self._broker.tls:
@@ -194,10 +216,10 @@ class Uplink:
         if answer.reason >= 0x80:
             raise Refused(f"the broker at {self._where} refuses us: {answer.words}; check user and password")
         receive_maximum = getattr(answer.properties, "ReceiveMaximum", None) or 65535
-        client.subscribe(ack_topic(self._gateway), qos=1)
+        client.subscribe([(ack_topic(self._gateway), 1), (refused_topic(self._gateway), 1)])
         answer = self._await("subscribed", stop)
         if answer is not None and answer.reason >= 0x80:
-            raise Refused(f"the broker does not let us read {ack_topic(self._gateway)}; check its access rules")
+            raise Refused(f"the broker does not let us read ml1/down/{self._gateway}/#; check its access rules")
         self._outbox.connected(receive_maximum)
 
     def _await(self, kind: str, stop: threading.Event) -> _Event | None:
@@ -218,7 +240,8 @@ class Uplink:
         now_s = self._monotonic_s()
         self.progress_s = began_s = now_s
         health_due_s = now_s
-        backlog_from_s = now_s + FIRST_ACK_S
+        self._compared_s = now_s
+        audit_due_s = now_s + AUDIT_S
         while not stop.is_set():
             now_s = self._monotonic_s()
             if now_s >= health_due_s:
@@ -227,7 +250,11 @@ class Uplink:
                 if now_s - began_s > STEADY_S:
                     self._troubles.set("uplink-unsteady", "")
             self.resent += self._outbox.tick(now_s)
-            if (now_s >= backlog_from_s or self._outbox.acks_seen) and now_s >= self._denied_until_s:
+            if now_s >= audit_due_s:
+                audit_due_s = now_s + AUDIT_S
+                self._outbox.audit()
+            self._ask(client, now_s)
+            if now_s >= self._denied_until_s:
                 self._fill(client, now_s)
             if self._mids and now_s - self.progress_s > STALLED_S:
                 raise UplinkDown(f"the broker at {self._where} confirms nothing; connecting anew")
@@ -237,6 +264,23 @@ class Uplink:
             while event is not None:
                 self._handle(event)
                 event = self._next(0.0)
+
+    def _ask(self, client: mqtt.Client, now_s: float) -> None:
+        """Ask what the head-end holds, before anything is sent.
+
+        The first question of a connection is confirmed, which shows whether the broker lets it pass; repeating it into
+        the queue of a head-end that is away would only fill that.
+        """
+        for ask in self._outbox.questions(now_s):
+            info = client.publish(ask_topic(self._gateway), encode_ask(ask), qos=int(self._first_question))
+            if self._first_question:
+                self._questions.add(info.mid)
+            self._first_question = False
+        if self._outbox.compared:
+            self._compared_s = now_s
+            self._troubles.set("head-end", "")
+        elif now_s - self._compared_s > UNANSWERED_S:
+            self._troubles.set("head-end", "does not answer; batches wait in the journal until it does")
 
     def _fill(self, client: mqtt.Client, now_s: float) -> None:
         while True:
@@ -285,20 +329,38 @@ class Uplink:
         elif event.kind == "message":
             self.progress_s = now_s
             try:
-                ack = decode_ack(event.payload)
+                self._answer(event, now_s)
             except WireError as error:
-                self._troubles.set("ack", f"an acknowledgement cannot be read ({error})")
+                self._troubles.set("ack", f"an answer of the head-end cannot be read ({error})")
             else:
                 self._troubles.set("ack", "")
-                self._outbox.acknowledge(ack, now_s)
+
+    def _answer(self, event: _Event, now_s: float) -> None:
+        if event.topic == refused_topic(self._gateway):
+            refusal = decode_refusal(event.payload)
+            if self._outbox.refused(refusal, now_s):
+                self._pause(now_s)
+                self._troubles.set("refused", _what_to_do(refusal))
+        elif self._outbox.acknowledge(decode_ack(event.payload), now_s):
+            self._denied_pause_s = REFUSED_S[0]
+            self._troubles.set("refused", "")
+
+    def _pause(self, now_s: float) -> None:
+        """Send no batches for a while; each time longer, until one is taken again."""
+        if now_s >= self._denied_until_s:
+            self._denied_until_s = now_s + self._denied_pause_s
+            self._denied_pause_s = min(2 * self._denied_pause_s, REFUSED_S[1])
 
     def _confirmed(self, event: _Event, now_s: float) -> None:
         self.progress_s = now_s
         key = self._mids.pop(event.mid, None)
+        question = event.mid in self._questions
+        self._questions.discard(event.mid)
+        if question and event.reason >= 0x80:
+            self._deny(event.words)
         if event.reason < 0x80:
             if key is not None:
                 self._outbox.confirmed(key)
-                self._denied_pause_s = REFUSED_S[0]
                 self._troubles.set("denied", "")
             return
         if key is None:
@@ -307,11 +369,13 @@ class Uplink:
         if event.reason == _QUOTA:
             self._denied_until_s = now_s + 1.0
         else:
-            self._denied_until_s = now_s + self._denied_pause_s
-            self._denied_pause_s = min(2 * self._denied_pause_s, REFUSED_S[1])
-            self._troubles.set(
-                "denied", f"the broker refuses batches ({event.words}); check its access rules for {self._gateway}"
-            )
+            self._pause(now_s)
+            self._deny(event.words)
+
+    def _deny(self, words: str) -> None:
+        self._troubles.set(
+            "denied", f"the broker refuses batches ({words}); check its access rules for {self._gateway}"
+        )
 
     def _lost(self, event: _Event) -> None:
         if event.reason == _TAKEN_OVER:
@@ -331,6 +395,15 @@ class Uplink:
     @property
     def _where(self) -> str:
         return f"{self._broker.host}:{self._broker.port}"
+
+
+def _what_to_do(refusal: Refusal) -> str:
+    """A refusal that all batches would meet, for a person."""
+    if refusal.reason in ("signature", "unknown-gateway"):
+        return "the head-end does not know this gateway's key; put it into headend.yaml (meterline gateway --show-key)"
+    if refusal.reason == "version":
+        return "the head-end is of another version; update it"
+    return f"the head-end refuses every batch ({refusal.reason}: {refusal.detail[:60]}); nothing is given up"
 
 
 def _value(reason: ReasonCode | int) -> int:

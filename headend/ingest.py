@@ -3,12 +3,12 @@
 ::
 
     message ─► signature ─► contents ─► block ─┐
-        └────────► quarantine (reason)         ├─► one commit for all that waited ─► acknowledgement ─► PUBACK
+        └─► quarantine (reason) ─► refusal     ├─► one commit for all that waited ─► acknowledgement ─► PUBACK
                                                  (StoreUnavailable: no acknowledgement, the same again later)
 
 Nothing that arrives can stop this: what is not of the contract is put into quarantine with its reason, told to the
-broker as taken, and the next message is served. Nothing good can get lost here: it is acknowledged only out of the
-store's ledger, and the gateway keeps what is not acknowledged.
+broker as taken and to the gateway as refused, and the next message is served. Nothing good can get lost here: it is
+acknowledged only out of the store's ledger, and the gateway keeps what is not acknowledged.
 """
 
 from __future__ import annotations
@@ -21,20 +21,25 @@ from functools import partial
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headend.catalogue import Catalogue
-from headend.ledger import holes, intersection
+from headend.ledger import Link, holes, intersection
 from headend.stores.api import Block, Store
 from headend.supervise import Supervisor
 from meterline.clock import Clock
 from meterline.errors import StoreUnavailable, WireError
 from meterline.wire import (
     Ack,
+    Ask,
     Health,
     Ranges,
+    Refusal,
     ShapeCache,
+    ask_topic,
     batch_topic,
+    decode_ask,
     decode_health,
     gateway_of,
     health_topic,
+    refusal_digest,
     unseal,
     verify,
 )
@@ -45,6 +50,8 @@ ASK_AGAIN_S = 10.0
 MOST_RANGES = 2000
 """More ranges do not fit into a sensible acknowledgement; what is not named is sent again and known here."""
 MOST_WANTED = 200
+MOST_REFUSALS = 200
+"""Refusals told at once; a flood of rubbish is not answered message by message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,7 @@ class _Sorted:
 
     blocks: list[Block] = field(default_factory=list)
     healths: list[tuple[Health, int]] = field(default_factory=list)
+    asks: list[Ask] = field(default_factory=list)
     refused: list[tuple[Message, WireError]] = field(default_factory=list)
 
 
@@ -114,6 +122,7 @@ class Ingest:
         self._shapes = ShapeCache()
         self._told: set[tuple[str, str]] = set()
         self._holes: dict[tuple[str, str], _Holes] = {}
+        self._refusals: list[Refusal] = []
         self._guard = threading.Lock()
         self._heard: dict[str, int] = {}
         self._figures = IngestFigures()
@@ -177,7 +186,13 @@ class Ingest:
                 last_commit_ns=self._clock.now_ns() if found.blocks else before.last_commit_ns,
                 store="ok",
             )
-        return [self._ack(gateway, epoch) for gateway, epoch in sorted(touched)]
+        answers = [self._answer(ask) for ask in found.asks]
+        return answers + [self._ack(gateway, epoch) for gateway, epoch in sorted(touched)]
+
+    def refusals(self) -> list[Refusal]:
+        """What was refused since the last call, for its gateways; to be published now."""
+        told, self._refusals = self._refusals[:MOST_REFUSALS], []
+        return told
 
     def overdue(self) -> list[Ack]:
         """Acknowledgements that ask for holes which have stood long enough; to be published now."""
@@ -198,6 +213,11 @@ class Ingest:
                 found.healths.append((health, message.received_ns))
                 if health.state != "gone" and not message.retained:
                     self._hear(gateway, message.received_ns)
+            elif message.topic == ask_topic(gateway):
+                ask = decode_ask(message.payload)
+                if ask.gateway != gateway:
+                    raise WireError("gateway", f"{ask.gateway} on the topic of {gateway}")
+                found.asks.append(ask)
             elif message.topic == batch_topic(gateway):
                 found.blocks.append(self._open(message, gateway, key))
                 self._hear(gateway, message.received_ns)
@@ -257,6 +277,24 @@ class Ingest:
                 message.received_ns, message.topic, error.reason, str(error), message.payload
             ),
         )
+        parts = message.topic.split("/")
+        if len(parts) == 4 and message.topic == batch_topic(parts[2]) and parts[2].isprintable():
+            self._refusals.append(Refusal(parts[2], refusal_digest(message.payload), error.reason, str(error)))
+
+    def _answer(self, ask: Ask) -> Ack:
+        """What is held of an epoch, with the digests a gateway needs to see that it speaks of the same batches."""
+        ack = self._ack(ask.gateway, ask.epoch)
+        numbers = set(ask.digests)
+        digests = {link.seq: link.digest for seq in numbers for link in self._links(ask, seq - 1, 1) if link.seq == seq}
+        top, back = ack.received[-1][1] if ack.received else 0, 1
+        while top and not (newest := self._links(ask, max(0, top - back), back)) and back < top:
+            back *= 64  # the highest numbers were declared lost: what is stored lies further below
+        if top and newest:
+            digests[newest[-1].seq] = newest[-1].digest
+        return replace(ack, digests=tuple(sorted(digests.items())), answers=ask.nonce)
+
+    def _links(self, ask: Ask, after: int, most: int) -> list[Link]:
+        return self._store.links(ask.gateway, ask.epoch, after, most)
 
     def _ack(self, gateway: str, epoch: str) -> Ack:
         received = self._store.received(gateway).get(epoch, ())

@@ -27,7 +27,17 @@ from headend.supervise import Supervisor
 from meterline.clock import Clock
 from meterline.errors import StoreUnavailable, Unreachable
 from meterline.settings import Broker
-from meterline.wire import ALL_BATCHES, ALL_HEALTH, Ack, ack_topic, encode_ack
+from meterline.wire import (
+    ALL_ASKS,
+    ALL_BATCHES,
+    ALL_HEALTH,
+    Ack,
+    Refusal,
+    ack_topic,
+    encode_ack,
+    encode_refusal,
+    refused_topic,
+)
 
 _LOG = logging.getLogger(__name__)
 RECEIVE_MAXIMUM = 50
@@ -105,6 +115,11 @@ class Link:
         if not self.lost.is_set():
             self._client.publish(ack_topic(ack.gateway), encode_ack(ack), qos=1, retain=True)
 
+    def refuse(self, refusal: Refusal) -> None:
+        """Tell a gateway what could not be taken; if it does not arrive, the batch comes again and is refused again."""
+        if not self.lost.is_set():
+            self._client.publish(refused_topic(refusal.gateway), encode_refusal(refusal), qos=1)
+
     def close(self) -> None:
         """Leave in good order; the session stays."""
         self._client.disconnect()
@@ -117,7 +132,8 @@ class Link:
             self._refusal = f"refuses the connection: {reason}"
             self._answered.set()
         else:
-            client.subscribe([(ALL_BATCHES, SubscribeOptions(qos=1)), (ALL_HEALTH, SubscribeOptions(qos=1))])
+            topics = ((ALL_BATCHES, 1), (ALL_HEALTH, 1), (ALL_ASKS, 0))
+            client.subscribe([(topic, SubscribeOptions(qos=qos)) for topic, qos in topics])
 
     def _on_subscribe(
         self, _client: mqtt.Client, _user: object, _mid: int, reasons: list[ReasonCode], _properties: object
@@ -231,4 +247,6 @@ class IngestService:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         for ack in acks:
             link.publish(ack)
+        for refusal in self._ingest.refusals():
+            link.refuse(refusal)
         link.take_off(arrivals)

@@ -1,4 +1,8 @@
-"""What the three messages say, as objects."""
+"""What the messages say, as objects: batch and health upwards, acknowledgement downwards, and two rare ones.
+
+An `Ask` goes up before the first batch of a connection and is answered by an `Ack` that repeats its nonce; a `Refusal`
+comes down for a batch that the head-end cannot take.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,8 @@ class LostRange:
     first, last
         Closed range of the epoch named.
     reason
-        Short stable word: ``quota``, ``bitrot``, ``missing``, ``regression``, ``disk-trouble``, ``pruned``; listed in
-        docs/wire-contract.md. ``resealed`` alone means that no reading is lost: the same polls travel under another
-        number.
+        Short stable word such as ``quota``, ``bitrot``, ``regression`` or ``refused``, listed in docs/wire-contract.md.
+        ``resealed`` and ``forked`` mean that no reading is lost: the same polls travel under other numbers.
     """
 
     epoch: str
@@ -85,6 +88,11 @@ class Ack:
         Everything durably in the store, or recorded as lost.
     wanted
         Holes below the highest number received: send these again.
+    digests
+        Stored number -> its chain digest, ascending: of the highest number stored, and of those asked for. A gateway
+        whose batch of that number has another digest is not the one that sent what is stored.
+    answers
+        The nonce of the `Ask` this answers, or empty.
     """
 
     gateway: str
@@ -92,6 +100,53 @@ class Ack:
     received: Ranges
     wanted: Ranges = ()
     at_ns: int = 0
+    digests: tuple[tuple[int, bytes], ...] = ()
+    answers: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A gateway's question what the head-end holds of an epoch, before it sends any of it.
+
+    A disk that was put back from an old copy numbers on from where the copy ended. Only a comparison before the first
+    batch keeps two different batches from claiming one number.
+
+    Attributes
+    ----------
+    nonce
+        Repeated in the answer, so that an old (retained) acknowledgement is not taken for one.
+    digests
+        Numbers whose digests are wanted besides that of the highest stored; at most `MOST_ASKED`.
+    """
+
+    gateway: str
+    epoch: str
+    nonce: str
+    digests: tuple[int, ...] = ()
+
+
+MOST_ASKED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The head-end's word that it put a batch into quarantine instead of the store.
+
+    Attributes
+    ----------
+    digest
+        Of the message refused (see `refusal_digest`): it means exactly those bytes, so nobody who sends rubbish in a
+        gateway's name can make it give up a number.
+    reason
+        As the message is filed under in quarantine; see docs/wire-contract.md.
+    detail
+        For a person.
+    """
+
+    gateway: str
+    digest: bytes
+    reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The four addresses of the contract."""
+"""The addresses of the contract."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from meterline.errors import WireError
 
 ALL_BATCHES = "ml1/up/+/batch"
 ALL_HEALTH = "ml1/up/+/health"
+ALL_ASKS = "ml1/up/+/ask"
 
 
 def batch_topic(gateway: str) -> str:
@@ -21,6 +22,16 @@ def health_topic(gateway: str) -> str:
 def ack_topic(gateway: str) -> str:
     """Where the head-end tells a gateway what is in the store (retained: a restarted gateway learns it at once)."""
     return f"ml1/down/{gateway}/ack"
+
+
+def ask_topic(gateway: str) -> str:
+    """Where a gateway asks what is stored of it, before it sends (QoS 0: nobody keeps a question for later)."""
+    return f"ml1/up/{gateway}/ask"
+
+
+def refused_topic(gateway: str) -> str:
+    """Where the head-end tells a gateway which batch it could not take, and why (not retained)."""
+    return f"ml1/down/{gateway}/refused"
 
 
 def gateway_of(topic: str) -> str:

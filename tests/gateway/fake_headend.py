@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import paho.mqtt.client as mqtt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -15,13 +16,19 @@ from meterline.ranges import RangeSet
 from meterline.wire import (
     GENESIS,
     Ack,
+    Ask,
     Batch,
     Health,
+    Refusal,
     ack_topic,
+    decode_ask,
     decode_health,
     digest_of,
     encode_ack,
+    encode_refusal,
     gateway_of,
+    refusal_digest,
+    refused_topic,
     unseal,
     verify,
 )
@@ -34,6 +41,8 @@ class FakeHeadend:
         self._port, self._key = port, key
         self.lock = threading.Lock()
         self.answers = answers
+        self.refuses: Callable[[Batch], str] = lambda batch: ""
+        self.refused: list[str] = []
         self.mangle: Callable[[Ack], list[Ack]] = lambda ack: [ack]
         self.stored: dict[tuple[str, int], bytes] = {}
         self.doubles = 0
@@ -41,7 +50,9 @@ class FakeHeadend:
         self.health: list[Health] = []
         self.problems: list[str] = []
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="fake-headend", protocol=mqtt.MQTTv5)
-        self._client.on_connect = lambda c, u, f, r, p: c.subscribe([("ml1/up/+/batch", 1), ("ml1/up/+/health", 1)])
+        self._client.on_connect = lambda c, u, f, r, p: c.subscribe(
+            [("ml1/up/+/batch", 1), ("ml1/up/+/health", 1), ("ml1/up/+/ask", 0)]
+        )
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(1, 1)
 
@@ -63,7 +74,7 @@ class FakeHeadend:
             return [unseal(message) for _, message in sorted(self.stored.items())]
 
     def ack(self, gateway: str, epoch: str) -> Ack:
-        received = self.received.setdefault(epoch, RangeSet())
+        received = self.received.get(epoch, RangeSet())
         wanted = received.gaps(1, received.last) if received else ()
         return Ack(gateway, epoch, received.ranges, wanted)
 
@@ -73,16 +84,40 @@ class FakeHeadend:
                 for ack in self.mangle(self.ack(gateway, epoch)):
                     self.publish(ack)
 
+    def refuse(self, gateway: str, payload: bytes, reason: str) -> None:
+        """Say that a message was not taken."""
+        self.refused.append(reason)
+        refusal = Refusal(gateway, refusal_digest(payload), reason)
+        self._client.publish(refused_topic(gateway), encode_refusal(refusal), qos=1)
+
+    def _answer(self, ask: Ask) -> None:
+        with self.lock:
+            if not self.answers:
+                return
+            mine = {seq: digest_of(message) for (epoch, seq), message in self.stored.items() if epoch == ask.epoch}
+            wanted = {*ask.digests, max(mine, default=0)} & mine.keys()
+            digests = tuple((seq, mine[seq]) for seq in sorted(wanted))
+            answer = replace(self.ack(ask.gateway, ask.epoch), digests=digests, answers=ask.nonce)
+            for ack in self.mangle(answer):
+                self.publish(ack)
+
     def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
         try:
             payload = bytes(message.payload)
             if message.topic.endswith("/health"):
                 self.health.append(decode_health(payload))
                 return
+            if message.topic.endswith("/ask"):
+                self._answer(decode_ask(payload))
+                return
             verify(payload, self._key)
             batch = unseal(payload)
         except Exception as error:  # noqa: BLE001 - told by the test
             self.problems.append(repr(error))
+            return
+        refusal = self.refuses(batch)
+        if refusal:
+            self.refuse(gateway_of(message.topic), payload, refusal)
             return
         with self.lock:
             key = (batch.epoch, batch.seq)

@@ -77,8 +77,9 @@ def assert_nothing_lost_or_doubled(headend: FakeHeadend) -> None:
 
     The gateway must be running: what is live goes first, so a hole may stand for a moment.
     """
+    assert headend.problems == [], headend.problems
     batches = wait_until(lambda: without_holes(headend), within=20, what="a moment without holes")
-    assert headend.problems == []
+    assert headend.problems == [], headend.problems
     assert headend.chain_breaks() == []
     for run, seen in by_run(batches or []).items():
         assert sorted(seen) == list(range(len(seen))), f"run {run}"

@@ -368,11 +368,13 @@ def test_a_head_end_that_knows_more_than_the_journal_makes_it_number_anew() -> N
     restored.keep(50)
     restored.keep(51)
     collided = restored.keeper.epoch
-    restored.keeper.renumber("conflict")
+    assert restored.keeper.renumber(collided, 4) == (4, 5)
     again = [b for b in restored.sent if b.epoch != collided]
     assert numbers_of(again) == [50, 51]
-    assert [b.seq for b in again] == [1, 2]
-    assert RangeSet([(4, 5)]) == restored.state.acked(collided), "the head-end's own 4 and 5 stand"
+    assert [b.seq for b in again] == list(range(1, len(again) + 1))
+    restored.keep(52)
+    (declared,) = (lost for batch in restored.sent[len(again) :] for lost in unseal(batch.message).lost)
+    assert declared == LostRange(collided, 4, 5, "forked"), "the head-end's own 4 and 5 stand"
 
 
 def test_what_a_lost_batch_had_declared_is_declared_again() -> None:

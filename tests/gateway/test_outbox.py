@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from gateway_firmware_py.outbox import Outbox
 from gateway_firmware_py.state import State
 from meterline.ranges import RangeSet
-from meterline.wire import Ack, LostRange, Sealed
+from meterline.wire import Ack, LostRange, Refusal, Sealed, refusal_digest
 
 
 class Shelf:
@@ -37,12 +39,31 @@ class Shelf:
 E = "e" * 16
 
 
-def make(shelf: Shelf, **more: object) -> tuple[Outbox, State]:
+def make(shelf: Shelf, stored: Iterable[int] = (), **more: object) -> tuple[Outbox, State]:
+    """An outbox connected to a head-end that holds these numbers, and is asked about them."""
     state = State()
     outbox = Outbox("gw1", state, **more)  # type: ignore[arg-type]
     outbox.attach(shelf)
     outbox.connected(65535)
+    answer(outbox, {seq: digest(seq) for seq in stored})
     return outbox, state
+
+
+def digest(seq: int) -> bytes:
+    return refusal_digest(str(seq).encode())
+
+
+def answer(outbox: Outbox, stored: dict[int, bytes], now_s: float = 0.0) -> int:
+    """Answer as a head-end with these batches would, until there are no more questions; returns how many there were."""
+    rounds = 0
+    while asks := outbox.questions(now_s):
+        rounds += 1
+        for ask in asks:
+            wanted = {*ask.digests, max(stored, default=0)} & stored.keys()
+            digests = tuple((seq, stored[seq]) for seq in sorted(wanted))
+            received = RangeSet((seq, seq) for seq in stored).ranges
+            outbox.acknowledge(Ack("gw1", ask.epoch, received, (), 0, digests, ask.nonce), now_s)
+    return rounds
 
 
 def drain(outbox: Outbox, now_s: float = 0.0) -> list[int]:
@@ -129,15 +150,6 @@ def test_what_is_wanted_and_not_kept_any_more_becomes_a_loss_once() -> None:
     assert drain(outbox) == [5, 6, 7, 8]
 
 
-def test_numbers_never_used_here_are_a_conflict() -> None:
-    called: list[int] = []
-    shelf = Shelf(3)
-    outbox, state = make(shelf, conflict=lambda: called.append(1))
-    outbox.acknowledge(ack([(1, 5)]), 0.0)
-    assert called == [1]
-    assert state.acked(E) == RangeSet()
-
-
 def test_a_batch_that_rotted_away_becomes_a_loss() -> None:
     shelf = Shelf(3)
     outbox, state = make(shelf)
@@ -161,6 +173,8 @@ def test_a_new_connection_sends_again_what_was_under_way() -> None:
     outbox, _ = make(shelf)
     drain(outbox)
     outbox.connected(10)
+    assert drain(outbox) == [], "the head-end is asked first"
+    answer(outbox, {})
     assert drain(outbox) == [1, 2]
 
 
@@ -171,5 +185,154 @@ def test_older_epochs_go_first_and_losses_are_not_sent() -> None:
     outbox = Outbox("gw1", state)
     outbox.attach(shelf)
     outbox.connected(65535)
+    answer(outbox, {})
     keys = [item[0] for _ in range(4) if (item := outbox.take(0.0))]
     assert keys == [("a" * 16, 1), (E, 1), (E, 2), (E, 3)]
+
+
+# --- comparing before sending -----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_sent_before_the_head_end_has_answered_this_very_question() -> None:
+    shelf = Shelf(5)
+    state = State()
+    outbox = Outbox("gw1", state)
+    outbox.attach(shelf)
+    outbox.connected(65535)
+    (ask,) = outbox.questions(0.0)
+    assert outbox.questions(4.9) == []
+    assert outbox.questions(5.0) == [ask], "asked again"
+    outbox.acknowledge(ack([(1, 3)]), 0.0)  # retained, from who knows when
+    outbox.acknowledge(Ack("gw1", E, ((1, 3),), answers="another question"), 0.0)
+    assert drain(outbox) == []
+    assert state.acked(E) == RangeSet()
+    outbox.acknowledge(Ack("gw1", E, ((1, 3),), digests=((3, digest(3)),), answers=ask.nonce), 0.0)
+    assert drain(outbox) == [4, 5]
+    assert state.acked(E) == RangeSet([(1, 3)])
+
+
+@pytest.mark.parametrize("there", [3, 4, 40, 100, 5000])
+@pytest.mark.parametrize("here", [4, 30, 100, 5000])
+@pytest.mark.parametrize("same", [0, 1, 3])
+def test_the_place_where_two_histories_part_is_found(there: int, here: int, same: int) -> None:
+    parted: list[tuple[str, int]] = []
+    outbox, state = make(Shelf(here), parted=lambda epoch, first: parted.append((epoch, first)))
+    outbox.connected(65535)
+    theirs = {seq: digest(seq) if seq <= same else digest(-seq) for seq in range(1, there + 1)}
+    assert answer(outbox, theirs) <= 5
+    if same == there:
+        assert parted == []
+        return
+    assert parted == [(E, same + 1)]
+    assert drain(outbox) == []
+    assert state.acked(E) == RangeSet(), "what is stored under our numbers is not ours"
+    outbox.renumbered(E, same + 1, here)
+    answer(outbox, theirs)
+    assert drain(outbox) == list(range(1, same + 1))
+
+
+def test_a_longer_history_of_the_same_batches_is_a_restored_copy() -> None:
+    parted: list[tuple[str, int]] = []
+    make(Shelf(3), stored=range(1, 9), parted=lambda *what: parted.append(what))
+    assert parted == [(E, 4)], "nothing is void, and the next number is used already"
+
+
+def test_a_hole_below_where_histories_part_is_void_too() -> None:
+    parted: list[tuple[str, int]] = []
+    outbox, _ = make(Shelf(9), parted=lambda *what: parted.append(what))
+    outbox.connected(65535)
+    answer(outbox, {1: digest(1), 2: digest(2), 5: digest(-5)})
+    assert parted == [(E, 3)]
+
+
+def test_a_number_pruned_here_is_compared_by_what_is_left() -> None:
+    shelf = Shelf(9)
+    shelf.shelves[E].remove(4, 7)
+    parted: list[tuple[str, int]] = []
+    outbox, state = make(shelf, stored=range(1, 7), parted=lambda *what: parted.append(what))
+    assert parted == []
+    assert state.acked(E) == RangeSet([(1, 6)])
+    assert drain(outbox) == [8, 9]
+
+
+def test_a_wiped_store_is_found_out_by_the_question() -> None:
+    shelf = Shelf(6)
+    outbox, state = make(shelf, stored=range(1, 7))
+    assert drain(outbox) == []
+    outbox.audit()
+    answer(outbox, {})
+    assert drain(outbox) == [1, 2, 3, 4, 5, 6]
+    assert state.counters()["retracted"] == 6
+
+
+def test_batches_go_on_during_an_audit() -> None:
+    shelf = Shelf(6)
+    outbox, _ = make(shelf)
+    outbox.audit()
+    (ask,) = outbox.questions(0.0)
+    assert drain(outbox) == [1, 2, 3, 4, 5, 6]
+    shelf.add(outbox)
+    stored = tuple((seq, digest(seq)) for seq in (7,))
+    outbox.acknowledge(Ack("gw1", E, ((1, 7),), digests=stored, answers=ask.nonce), 0.0)
+    assert outbox.compared
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def refuse(outbox: Outbox, seq: int, reason: str, now_s: float = 0.0) -> bool:
+    return outbox.refused(Refusal("gw1", digest(seq), reason), now_s)
+
+
+def test_a_batch_refused_three_times_is_declared_and_the_others_go_on() -> None:
+    outbox, state = make(Shelf(3))
+    assert drain(outbox) == [1, 2, 3]
+    assert not refuse(outbox, 2, "schema")
+    outbox.acknowledge(ack([(1, 1), (3, 3)], [(2, 2)]), 10.0)
+    assert drain(outbox, 10.0) == [], "asking for it does not bring it sooner"
+    for wait_s in (60.0, 700.0):
+        assert outbox.parked == 1
+        outbox.tick(wait_s)
+        assert drain(outbox, wait_s) == [2]
+        assert not refuse(outbox, 2, "schema", wait_s)
+    assert state.undeclared() == (LostRange(E, 2, 2, "refused"),)
+    assert state.counters()["refused:schema"] == 3
+    outbox.tick(10_000.0)
+    assert drain(outbox, 10_000.0) == []
+
+
+@pytest.mark.parametrize("reason", ["signature", "unknown-gateway", "version"])
+def test_what_every_batch_would_meet_costs_none(reason: str) -> None:
+    outbox, state = make(Shelf(3))
+    drain(outbox)
+    for _ in range(20):
+        assert refuse(outbox, 2, reason)
+    assert state.undeclared() == ()
+    assert drain(outbox) == [2]
+
+
+def test_a_head_end_that_refuses_everything_costs_nothing() -> None:
+    outbox, state = make(Shelf(12))
+    sent = drain(outbox)
+    verdicts = [refuse(outbox, seq, "store") for seq in sent]
+    assert verdicts == [False] * 8 + [True] * (len(sent) - 8)
+    assert state.undeclared() == ()
+
+
+def test_a_refusal_of_bytes_never_sent_means_nothing() -> None:
+    outbox, state = make(Shelf(3))
+    drain(outbox)
+    assert not refuse(outbox, 77, "schema")
+    assert not outbox.refused(Refusal("gw2", digest(1), "schema"), 0.0)
+    assert outbox.parked == 0
+    assert state.counters() == {"refusals-foreign": 2}
+
+
+def test_a_conflict_leads_to_the_question_and_to_new_numbers() -> None:
+    parted: list[tuple[str, int]] = []
+    outbox, _ = make(Shelf(9), parted=lambda *what: parted.append(what))
+    drain(outbox)
+    assert not refuse(outbox, 6, "conflict")
+    assert drain(outbox) == []
+    answer(outbox, {seq: digest(seq if seq < 4 else -seq) for seq in range(1, 8)})
+    assert parted == [(E, 4)]

@@ -219,8 +219,9 @@ def test_acknowledgements_lost_doubled_and_foreign(
 def test_a_silent_head_end_closes_the_window_and_costs_nothing(
     mosquitto: Mosquitto, store: FakeHeadend, stations: list[Station], tmp_path: Path
 ) -> None:
-    store.answers = False
     station = begin(stations, mosquitto.port, tmp_path)
+    wait_until(lambda: station.uplink.connected and station.outbox.compared, what="the comparison")
+    store.answers = False
     for n in range(1, 101):
         station.rig.keep(n)
     wait_until(lambda: len(store.stored) == 16, what="four windows of four")
@@ -231,6 +232,40 @@ def test_a_silent_head_end_closes_the_window_and_costs_nothing(
     store.acknowledge_all("gw1")
     wait_until(lambda: len(store.stored) == 100, what="all batches")
     assert store.problems == []
+
+
+def test_a_head_end_that_is_away_is_named_and_gets_nothing_it_could_not_compare(
+    mosquitto: Mosquitto, stations: list[Station], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "UNANSWERED_S", 0.3)
+    monkeypatch.setattr("gateway_firmware_py.outbox.ASK_S", 0.2)
+    station = begin(stations, mosquitto.port, tmp_path)
+    station.rig.keep(1)
+    wait_until(lambda: "does not answer" in station.trouble("head-end"), what="the trouble in words")
+    assert station.uplink.sent == 0
+    store = FakeHeadend(mosquitto.port, KEY.public_key())
+    store.start()
+    try:
+        wait_until(lambda: len(store.stored) == 1, what="the batch")
+        wait_until(lambda: not station.troubles.now(), what="the trouble over")
+    finally:
+        store.stop()
+
+
+def test_a_key_the_head_end_does_not_know_is_named_and_nothing_is_given_up(
+    mosquitto: Mosquitto, store: FakeHeadend, stations: list[Station], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REFUSED_S", (0.3, 0.6))
+    store.refuses = lambda batch: "signature"
+    station = begin(stations, mosquitto.port, tmp_path)
+    for n in range(1, 41):
+        station.rig.keep(n)
+    wait_until(lambda: "--show-key" in station.trouble("refused"), what="the refusal in words")
+    store.refuses = lambda batch: ""
+    wait_until(lambda: len(store.stored) == 40, what="everything, once the key is right")
+    wait_until(lambda: not station.troubles.now(), what="the trouble over")
+    assert len(store.refused) < 40, "not everything was tried in vain"
+    assert station.rig.state.undeclared() == ()
 
 
 def test_a_broker_that_denies_batches_is_named_and_nothing_is_given_up(

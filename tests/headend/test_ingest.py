@@ -13,14 +13,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headend.catalogue import Catalogue
-from headend.ingest import ASK_AGAIN_S, SETTLE_S, Ingest, Message
+from headend.ingest import ASK_AGAIN_S, MOST_REFUSALS, SETTLE_S, Ingest, Message
 from headend.ledger import ChainBreak, Link, chain_breaks, holes, intersection, union
 from headend.stores.api import Block, Receipt, Span
 from headend.stores.memory import MemoryStore
 from headend.supervise import Supervisor
 from meterline.clock import ManualClock
 from meterline.errors import StoreUnavailable
-from meterline.wire import GENESIS, MAX_MESSAGE, Health, LostRange, batch_topic, encode_health, health_topic
+from meterline.wire import (
+    GENESIS,
+    MAX_MESSAGE,
+    Ask,
+    Health,
+    LostRange,
+    ask_topic,
+    batch_topic,
+    encode_ask,
+    encode_health,
+    health_topic,
+)
 from tests.headend.gateway_twin import ENERGY, MINUTE, T0, Twin, poll
 
 
@@ -286,6 +297,50 @@ def test_a_gateway_that_starts_learns_at_once_what_is_here(desk: Desk) -> None:
     assert ack.received == ((1, 3),)
     assert after.take([hello]) == []
     assert desk.catalogue.health()["gw-1"][1].state == "running"
+
+
+def ask(desk: Desk, *digests: int, gateway: str = "gw-1", epoch: str = "") -> Message:
+    question = Ask(gateway, epoch or desk.twin.epoch, "n0nce", digests)
+    return Message(ask_topic("gw-1"), encode_ask(question), T0)
+
+
+def test_a_question_is_answered_with_what_is_held_and_the_digests_asked_for(desk: Desk) -> None:
+    sealed = [desk.twin.seal(poll("m1", T0 + k * MINUTE, 100 + k, k)) for k in range(5)]
+    desk.ingest.take([desk.twin.message(s) for s in (*sealed[:3], sealed[4])])
+    (ack,) = desk.ingest.take([ask(desk, 2, 4, 77)])
+    assert (ack.received, ack.answers) == (((1, 3), (5, 5)), "n0nce")
+    assert ack.digests == ((2, sealed[1].digest), (5, sealed[4].digest)), "of the highest stored, and of those stored"
+    (ack,) = desk.ingest.take([ask(desk, epoch="00000000000000bb")])
+    assert (ack.received, ack.digests, ack.answers) == ((), (), "n0nce"), "an epoch never heard of is empty"
+
+
+def test_the_highest_stored_number_is_named_though_higher_ones_were_declared_lost(desk: Desk) -> None:
+    sealed = [desk.twin.seal(poll("m1", T0 + k * MINUTE, 100 + k, k)) for k in range(3)]
+    lost = desk.twin.seal(at_ns=T0, lost=[LostRange(desk.twin.epoch, 5, 900, "regression")])
+    desk.ingest.take([desk.twin.message(s) for s in (*sealed, lost)])
+    (ack,) = desk.ingest.take([ask(desk)])
+    assert ack.received == ((1, 900),)
+    assert ack.digests == ((4, lost.digest),)
+
+
+def test_what_is_refused_is_told_by_the_digest_of_its_bytes(desk: Desk) -> None:
+    good = desk.batch()
+    other = Twin()
+    forged = other.seal(poll("m1", T0, 7, 7))
+    desk.ingest.take([good, Message(good.topic, forged.message, T0), Message(good.topic, b"junk", T0)])
+    told = desk.ingest.refusals()
+    assert [(r.gateway, r.digest, r.reason) for r in told] == [
+        ("gw-1", forged.digest, "signature"),
+        ("gw-1", hashlib.sha256(b"junk").digest(), "magic"),
+    ]
+    assert desk.ingest.refusals() == []
+
+
+def test_rubbish_on_other_topics_is_told_to_nobody_and_a_flood_is_not_answered_one_by_one(desk: Desk) -> None:
+    desk.ingest.take([Message(health_topic("gw-1"), b"junk", T0), Message("ml1/up/gw-1/other", b"junk", T0)])
+    assert desk.ingest.refusals() == []
+    desk.ingest.take([Message(batch_topic("gw-1"), b"junk %d" % k, T0) for k in range(MOST_REFUSALS + 50)])
+    assert len(desk.ingest.refusals()) == MOST_REFUSALS
 
 
 def test_a_last_will_and_a_retained_word_are_no_sign_of_life(desk: Desk) -> None:

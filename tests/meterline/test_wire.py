@@ -24,21 +24,30 @@ from meterline.wire import (
     MAX_BODY,
     MAX_MESSAGE,
     Ack,
+    Ask,
     Batch,
     Health,
     HourDigest,
     LostRange,
+    Refusal,
     ShapeCache,
     ack_topic,
+    ask_topic,
     batch_topic,
     decode_ack,
+    decode_ask,
     decode_health,
+    decode_refusal,
     digest_of,
     encode_ack,
+    encode_ask,
     encode_health,
+    encode_refusal,
     frames_digest,
     gateway_of,
     health_topic,
+    refusal_digest,
+    refused_topic,
     seal,
     unseal,
     verify,
@@ -360,11 +369,11 @@ JSON = st.recursive(
 def test_nothing_but_a_wire_error_ever_comes_out(noise: bytes, body: Any) -> None:
     messages = [noise, b"ML\x01\x00" + noise, message_of(body), message_of({**EXAMPLE_BODY, "groups": [body]})]
     for message in messages:
-        for read in (unseal, decode_ack, decode_health):
+        for read in (unseal, decode_ack, decode_health, decode_ask, decode_refusal):
             with suppress(WireError):  # anything else fails the test
                 read(message)
     for text in (json.dumps(body).encode(), json.dumps({"v": 1, "received": body, "figures": body}).encode()):
-        for read in (decode_ack, decode_health):
+        for read in (decode_ack, decode_health, decode_ask, decode_refusal):
             with pytest.raises(WireError):
                 read(text)
 
@@ -393,9 +402,41 @@ def range_lists(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
 def test_an_acknowledgement_reads_back_and_fits_its_schema(
     gateway: str, received: tuple[tuple[int, int], ...], wanted: tuple[tuple[int, int], ...], at_ns: int
 ) -> None:
-    ack = Ack(gateway, E, received, wanted, at_ns)
-    assert decode_ack(encode_ack(ack)) == ack
-    ACK_SCHEMA.validate(json.loads(encode_ack(ack)))
+    plain = Ack(gateway, E, received, wanted, at_ns)
+    answer = Ack(gateway, E, received, wanted, at_ns, tuple((first, bytes(32)) for first, _ in received), "n0nce")
+    for ack in (plain, answer):
+        assert decode_ack(encode_ack(ack)) == ack
+        ACK_SCHEMA.validate(json.loads(encode_ack(ack)))
+
+
+@given(TEXT, st.lists(st.integers(1, (1 << 63) - 1), max_size=64).map(tuple))
+def test_a_question_reads_back_and_fits_its_schema(gateway: str, numbers: tuple[int, ...]) -> None:
+    question = Ask(gateway, E, "n0nce", numbers)
+    assert decode_ask(encode_ask(question)) == question
+    schema("ask").validate(json.loads(encode_ask(question)))
+
+
+def test_a_question_for_too_much_is_refused() -> None:
+    assert reason(decode_ask, encode_ask(Ask("gw1", E, "n0nce", tuple(range(1, 66))))) == "schema"
+
+
+@given(TEXT, TEXT, st.binary(min_size=32, max_size=32))
+def test_a_refusal_reads_back_and_fits_its_schema(gateway: str, detail: str, digest: bytes) -> None:
+    refusal = Refusal(gateway, digest, "schema", detail)
+    assert decode_refusal(encode_refusal(refusal)) == refusal
+    schema("refused").validate(json.loads(encode_refusal(refusal)))
+
+
+def test_a_refusal_carries_no_control_characters_and_no_novel() -> None:
+    told = decode_refusal(encode_refusal(Refusal("gw1", bytes(32), "schema", "a\nb" + "x" * 500)))
+    assert told.detail.startswith("a bx")
+    assert len(told.detail) == 120
+
+
+def test_a_refusal_names_exactly_these_bytes() -> None:
+    message = seal(Batch("gw1", E, 1, GENESIS, 5 * MS, False), KEY)
+    assert refusal_digest(message.message) == message.digest
+    assert refusal_digest(b"junk") == hashlib.sha256(b"junk").digest()
 
 
 @pytest.mark.parametrize(
@@ -420,7 +461,7 @@ def test_health_reads_back_and_fits_its_schema(
     HEALTH_SCHEMA.validate(json.loads(encode_health(health)))
 
 
-@pytest.mark.parametrize("make", [batch_topic, health_topic, ack_topic])
+@pytest.mark.parametrize("make", [batch_topic, health_topic, ack_topic, ask_topic, refused_topic])
 def test_topics_name_their_gateway(make: Any) -> None:
     assert gateway_of(make("gw-7")) == "gw-7"
 
