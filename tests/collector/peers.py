@@ -1,4 +1,7 @@
-"""Meters in memory, with every bad habit of the field. Frames are made by pymodbus, never by the code under test."""
+"""Meters in memory, with every bad habit of the field.
+
+Frames are made by pymodbus and by the ``dlt645`` package, never by the code under test.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from dlt645 import DLT645Protocol, MeterServerService
 from pymodbus.framer.rtu import FramerRTU
 
 from collector.transports import Inbox
@@ -59,11 +63,43 @@ class FakeMeter:
         return bytes((function, len(data))) + data
 
 
+class ItemMeter:
+    """A DL/T 645 meter that the ``dlt645`` package answers for; attributes as those of `FakeMeter`.
+
+    Attributes
+    ----------
+    asked
+        (time, request) of what reached it.
+    """
+
+    def __init__(self, address: str, energies: Mapping[str, float], variables: Mapping[str, float]) -> None:
+        self._service = MeterServerService(None, bytearray.fromhex(address)[::-1])
+        for di, value in energies.items():
+            assert self._service.set_00(int(di, 16), value)
+        for di, value in variables.items():
+            assert self._service.set_02(int(di, 16), value)
+        self.address = bytes.fromhex(address)[::-1]
+        self.delay_s, self.silent, self.busy_until_s = 0.05, False, 0.0
+        self.spoil: Callable[[bytes], list[bytes]] = lambda frame: [frame]
+        self.asked: list[tuple[float, bytes]] = []
+
+    def answer(self, raw: bytes) -> bytes:
+        """The frame that answers a request's frame."""
+        self.asked.append((asyncio.get_running_loop().time(), raw))
+        frame = DLT645Protocol.deserialize(raw)
+        assert frame is not None, "a request the package does not understand left the port"
+        return bytes(self._service.handle_request(frame))
+
+
 class MemoryLine:
     """A transport whose other end is a dictionary of meters.
 
     Attributes
     ----------
+    items
+        DL/T 645 meters on the same line.
+    tuned
+        Meters that only hear what is sent at their own speed and parity: unit or address -> settings.
     tcp
         Whether frames are Modbus/TCP rather than serial ones.
     echo
@@ -84,6 +120,9 @@ class MemoryLine:
         self.meters, self.tcp, self.echo = meters, tcp, echo
         self.port = not tcp
         self.heartbeats: tuple[bytes, ...] = ()
+        self.items: list[ItemMeter] = []
+        self.tuned: dict[int | str, LineSettings] = {}
+        self.now_tuned: LineSettings | None = None
         self.settings: list[tuple[float, LineSettings]] = []
         self.inbox = Inbox()
         self.sent: list[tuple[float, bytes]] = []
@@ -102,6 +141,7 @@ class MemoryLine:
             raise LineDown(self.refuse_open)
         self.opened += 1
         self.inbox = Inbox()
+        self.now_tuned = None
         self._open = True
 
     def hang_up(self) -> None:
@@ -114,6 +154,9 @@ class MemoryLine:
             raise LineDown("closed")
         loop = asyncio.get_running_loop()
         self.sent.append((loop.time(), data))
+        if data.lstrip(b"\xfe")[:1] == b"\x68" and not self.tcp:
+            self._item_write(data)
+            return
         unit, pdu = (data[6], data[7:]) if self.tcp else (data[0], data[1:-2])
         if not self.tcp:
             assert sealed(data[:-2]) == data, "a request with a wrong checksum left the port"
@@ -121,14 +164,29 @@ class MemoryLine:
         if self.echo:
             self.inbox.feed(data)
         meter = self.meters.get(unit)
-        if meter is None or meter.silent:
+        if meter is None or meter.silent or not self._hears(unit):
             return
         answer = meter.answer(pdu)
         if self.tcp:
             frame = self.retag(data[:2]) + b"\0\0" + (len(answer) + 1).to_bytes(2, "big") + bytes((unit,)) + answer
         else:
             frame = sealed(bytes((unit,)) + answer)
+        self._send(meter, frame)
+
+    def _item_write(self, data: bytes) -> None:
+        if self.echo:
+            self.inbox.feed(data)
+        for meter in self.items:
+            body = data.lstrip(b"\xfe")
+            if body[1:7] == meter.address and not meter.silent and self._hears(meter.address[::-1].hex()):
+                self._send(meter, meter.answer(data))
+
+    def _hears(self, meter: int | str) -> bool:
+        return meter not in self.tuned or self.tuned[meter] == (self.now_tuned or LineSettings())
+
+    def _send(self, meter: FakeMeter | ItemMeter, frame: bytes) -> None:
         # A meter has one mind: it answers in the order it was asked, however late.
+        loop = asyncio.get_running_loop()
         inbox, at = self.inbox, max(loop.time() + meter.delay_s, meter.busy_until_s)
         for piece in (self.before(frame), *meter.spoil(frame)):
             if piece:
@@ -142,6 +200,7 @@ class MemoryLine:
 
     async def adapt(self, settings: LineSettings) -> None:
         self.settings.append((asyncio.get_running_loop().time(), settings))
+        self.now_tuned = settings
 
     def doubt(self) -> None:
         if not self.port:
