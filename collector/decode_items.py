@@ -44,4 +44,7 @@ def item_number(item: MeterItem, data: bytes) -> int | None:
     raw = data[: point.length]
     if point.type == "bits":
         return int.from_bytes(raw, "little")
+    if point.type == "date":
+        date = digits(raw[1:])
+        return None if date is None else 20_000_000 + date
     return digits(raw, signed=point.signed)

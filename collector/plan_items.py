@@ -82,10 +82,9 @@ def item_plan(
     blocks: dict[str, ItemBlock] = {}
     for column, point in wanted:
         mates = together.get(point.block or "", [])
-        if len(mates) > 1:
-            assert point.block is not None
+        if point.block is not None and (len(mates) > 1 or (mates and point.di is None)):
             blocks[point.block] = ItemBlock(point.block, point.bytes_each, tuple(mates), is_block=True)
-        else:
+        elif point.di is not None:
             blocks[point.di] = alone(MeterItem(column, 0, point))
     columns = tuple(Column(point.measurand, point.exponent) for point in points)
     return Plan.of(
@@ -98,9 +97,11 @@ def item_plan(
 
 def alone(item: MeterItem) -> ItemBlock:
     """The request for one point by its own identifier."""
+    assert item.point.di is not None
     return ItemBlock(item.point.di, item.point.bytes_each, (MeterItem(item.column, 0, item.point),), is_block=False)
 
 
 def singles(block: ItemBlock) -> tuple[ItemBlock, ...] | None:
-    """The requests for the points of a block one by one; None for what is single already."""
-    return tuple(alone(item) for item in block.items) if block.is_block else None
+    """The requests for the points of a block one by one; None for what is single, or never comes alone."""
+    by_themselves = tuple(alone(item) for item in block.items if item.point.di is not None)
+    return by_themselves if block.is_block and by_themselves else None

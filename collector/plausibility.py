@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from collector.watch import Watch
 from meterline.clock import NS
 from meterline.measurands import MEASURANDS, Carrier, Kind
 from meterline.plant import Plant
@@ -61,6 +62,11 @@ class Plausibility:
     _counters: dict[str, _Counter] = field(default_factory=dict)
     _hour: int = -1
     _today: dt.date = dt.date.min
+    watch: Watch = field(init=False)
+    """What the meter says about itself."""
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.meter.id, self.meter.serial, self.plant.site.site.zone)
 
     def judge(
         self,
@@ -77,7 +83,9 @@ class Plausibility:
             self._today = dt.datetime.fromtimestamp(slot_ns // NS, self.plant.site.site.zone).date()
             self._bounds.clear()  # the ratio that applies today may be another one
             self._rated.clear()
-        doubtful = False
+        doubtful = self.watch.judge(
+            points, shape, numbers, qualities, lambda n: slot_ns + delays_ms[shape.columns[n].request] * 1_000_000
+        )
         for index, number in enumerate(numbers):
             if number is None:
                 continue

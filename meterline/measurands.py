@@ -61,6 +61,22 @@ class Measurand:
     signed: bool = False
 
 
+_EVENTS = (
+    # what a meter counts of what was done to it: name, English, Chinese, DL/T 645 identifier of the count
+    ("cover_open", "cover opened", "开表盖", "03300D00"),
+    ("terminal_cover_open", "terminal cover opened", "开端钮盒", "03300E00"),
+    ("programming", "programming", "编程", "03300000"),
+    ("meter_clear", "meter cleared", "电表清零", "03300100"),
+    ("demand_clear", "demand cleared", "需量清零", "03300200"),
+    ("event_clear", "events cleared", "事件清零", "03300300"),
+    ("clock_set", "clock set", "校时", "03300400"),
+    ("power_down", "power down", "掉电", "03110000"),
+    *((f"voltage_loss.l{n}", f"voltage loss L{n}", f"{p}相失压", "") for n, p in enumerate("ABC", 1)),
+    *((f"phase_break.l{n}", f"phase break L{n}", f"{p}相断相", "") for n, p in enumerate("ABC", 1)),
+    *((f"current_loss.l{n}", f"current loss L{n}", f"{p}相失流", "") for n, p in enumerate("ABC", 1)),
+)
+
+
 def _rows() -> list[Measurand]:
     gauge, counter, demand, state = Kind.GAUGE, Kind.COUNTER, Kind.DEMAND, Kind.STATE
     rows: list[Measurand] = [
@@ -82,11 +98,22 @@ def _rows() -> list[Measurand]:
         Measurand("current.mean", "A", gauge, "mean current", "电流平均值", "", "", "c"),
         Measurand("current.n", "A", gauge, "neutral current", "零线电流", "1-0:91.7.0", "02800001", "c"),
         Measurand("temperature.meter", "degC", gauge, "temperature inside the meter", "表内温度", "", "02800007", "", True),
-        Measurand("status.meter", "1", state, "status word of the meter", "电表运行状态字"),
+        Measurand("status.meter", "1", state, "status word of the meter", "电表运行状态字", "", "04000501"),
+        Measurand("status.direction", "1", state, "status word: power directions", "运行状态字：功率方向", "", "04000502"),
+        Measurand("status.supply", "1", state, "status word: supply and relay", "运行状态字：供电与继电器", "", "04000503"),
+        Measurand("status.grid", "1", state, "status word: all phases", "运行状态字：合相故障", "", "04000507"),
+        Measurand("clock.date", "1", state, "date of the meter's clock, digits YYYYMMDD", "表内日期 YYYYMMDD", "", "04000101"),
+        Measurand("clock.time", "1", state, "time of the meter's clock, digits hhmmss", "表内时间 hhmmss", "", "04000102"),
+        Measurand("identity.number", "1", state, "number of the meter, digits", "表号", "", "04000402"),
     ]  # fmt: skip
+    for name, en, zh, di in _EVENTS:
+        rows.append(Measurand(f"events.{name}", "1", state, f"count: {en}", f"{zh}次数", "", di))
+        last = f"begin of the last {en}, digits YYYYMMDDhhmmss"
+        rows.append(Measurand(f"events.{name}.last", "1", state, last, f"上一次{zh}时刻"))
     for n, phase in enumerate(("l1", "l2", "l3"), start=1):
         letter = "ABC"[n - 1]
         rows += [
+            Measurand(f"status.{phase}", "1", state, f"status word: phase L{n}", f"运行状态字：{letter}相故障", "", f"0400050{n + 3}"),
             Measurand(f"voltage.{phase}n", "V", gauge, f"voltage L{n}-N", f"{letter}相电压", f"1-0:{32 + 20 * (n - 1)}.7.0", f"02010{n}00", "v"),
             Measurand(f"current.{phase}", "A", gauge, f"current L{n}", f"{letter}相电流", f"1-0:{31 + 20 * (n - 1)}.7.0", f"02020{n}00", "c", True),
             Measurand(f"power.active.{phase}", "kW", gauge, f"active power L{n}", f"{letter}相有功功率", f"1-0:{36 + 20 * (n - 1)}.7.0", f"02030{n}00", "cv", True),

@@ -17,11 +17,15 @@ from meterline.units import CANONICAL, shift_to_canonical
 
 
 class Rate(StrEnum):
-    """How often a point is worth its bus time; the site says what each class means in seconds."""
+    """How often a point is worth its bus time; the site says what the first three classes mean in seconds."""
 
     FAST = "fast"
     NORMAL = "normal"
     SLOW = "slow"
+    HOURLY = "hourly"
+    """At the start and then each hour, when the line has time to spare (event counts, the meter's clock)."""
+    DAILY = "daily"
+    """At the start and then each day, when the line has time to spare (the meter's number)."""
 
 
 class Point(Document):
@@ -36,6 +40,8 @@ class Point(Document):
     """Defaults by kind: gauges fast, counters normal, everything else slow."""
     wraps_at: Annotated[int | float, Field(gt=0)] | None = None
     """First value of `unit` the counter cannot show any more. Take it from the manual."""
+    doubt_if: Annotated[int, Field(ge=0)] = 0
+    """Bits of a status word: while any of them is set the meter's counters are marked SUSPECT."""
     enabled: bool = True
     """Off for what nobody has verified yet."""
     note: str = ""
@@ -54,6 +60,8 @@ class Point(Document):
         if CANONICAL[self.unit] != wanted:
             raise ValueError(f"{self.measurand} is kept in {wanted}, which {self.unit!r} cannot become; check both")
         power_of_ten(self.scale)
+        if self.doubt_if and MEASURANDS[self.measurand].kind is not Kind.STATE:
+            raise ValueError("'doubt_if' belongs to a status word; remove it")
         return self
 
     @property
@@ -65,6 +73,11 @@ class Point(Document):
     def exponent(self) -> int:
         """Value in the canonical unit = raw value * 10**exponent."""
         return power_of_ten(self.scale) + shift_to_canonical(self.unit)
+
+    @property
+    def last_digit(self) -> int:
+        """Exponent of the last digit the meter itself shows, in the canonical unit."""
+        return self.exponent
 
 
 def power_of_ten(scale: int | float) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from meterline.documents import read_plain, validate
 from meterline.errors import ConfigError, Problem
-from meterline.profile_dlt645 import Dlt645Profile, ItemPoint, Manners
+from meterline.profile_dlt645 import DailyFreeze, Dlt645Profile, ItemPoint, LoadRecords, Manners
 from meterline.profile_modbus import (
     WORDS,
     CellPoint,
@@ -31,12 +31,14 @@ __all__ = [
     "WORDS",
     "CellPoint",
     "Cells",
+    "DailyFreeze",
     "DataType",
     "Defaults",
     "Dlt645Profile",
     "ItemPoint",
     "Limits",
     "Line",
+    "LoadRecords",
     "Manners",
     "ModbusProfile",
     "Order",

@@ -23,9 +23,13 @@ from meterline.errors import FrameError, Refused
 START, END, WAKE = 0x68, 0x16, 0xFE
 OFFSET = 0x33
 READ, READ_FOLLOWING, READ_ADDRESS = 0x11, 0x12, 0x13
-READ_1997 = 0x01
-FUNCTIONS = frozenset({READ, READ_FOLLOWING, READ_ADDRESS, READ_1997})
-"""The only functions that can leave a port: none writes, sets, clears, freezes or switches."""
+READ_1997, FOLLOWING_1997 = 0x01, 0x02
+FUNCTIONS = frozenset({READ, READ_FOLLOWING, READ_ADDRESS, READ_1997, FOLLOWING_1997})
+"""The only functions a question can have: none writes, sets, clears, freezes or switches."""
+SET_CLOCKS, FREEZE = 0x08, 0x16
+"""What can be told to all meters at once, where the site file switches it on; nobody answers."""
+EVERYBODY = "999999999999"
+"""The address all meters listen to and none answers."""
 FROM_METER, REFUSAL, MORE = 0x80, 0x40, 0x20
 """Bits of the control byte."""
 AROUND = 12
@@ -126,6 +130,35 @@ def encode_request(address: str, function: int, data: bytes = b"", preamble: int
     return bytes((WAKE,)) * preamble + body + bytes((sum(body) & 0xFF, END))
 
 
+def clock_broadcast(moment: int, preamble: int = 4) -> bytes:
+    """Tell every meter of the line what time it is. A meter ignores what is more than five minutes from its own.
+
+    Parameters
+    ----------
+    moment
+        Digits YYYYMMDDhhmmss of plant time.
+    """
+    return _broadcast(SET_CLOCKS, bytes.fromhex(f"{moment % 10**12:012d}")[::-1], preamble)
+
+
+def freeze_broadcast(when: str = "99990000", preamble: int = 4) -> bytes:
+    """Tell every meter of the line when to freeze its counters.
+
+    Parameters
+    ----------
+    when
+        MMDDhhmm; 99 stands for every one: ``99990000`` each midnight, ``99999999`` now.
+    """
+    if not re.fullmatch(r"[0-9]{8}", when):
+        raise ValueError(f"{when!r} is no MMDDhhmm")
+    return _broadcast(FREEZE, bytes.fromhex(when)[::-1], preamble)
+
+
+def _broadcast(function: int, data: bytes, preamble: int) -> bytes:
+    body = bytes((START, *bytes.fromhex(EVERYBODY), START, function, len(data))) + data.translate(_ENCODED)
+    return bytes((WAKE,)) * preamble + body + bytes((sum(body) & 0xFF, END))
+
+
 @dataclass(frozen=True, slots=True)
 class ReadItem:
     """Ask a meter for one item or block.
@@ -142,6 +175,8 @@ class ReadItem:
         FE bytes before the request. [bytes]
     following
         0 for the item itself; n for its n-th following frame.
+    detail
+        What follows the identifier in the request, in wire order: which load records are wanted.
     """
 
     address: str
@@ -149,6 +184,7 @@ class ReadItem:
     expected: int = 4
     preamble: int = 0
     following: int = 0
+    detail: bytes = b""
 
     @property
     def is_1997(self) -> bool:
@@ -163,12 +199,16 @@ class Dlt645Question:
     slowest_s = SLOWEST_S
 
     def __init__(self, read: ReadItem) -> None:
-        if len(read.di) not in (4, 8) or (read.following and read.is_1997):
+        if len(read.di) not in (4, 8) or (read.detail and (read.is_1997 or read.following)):
             raise ValueError(f"{read.di!r} cannot be asked for")
         self.read = read
         self._di = bytes.fromhex(read.di)[::-1]
-        function = READ_1997 if read.is_1997 else READ_FOLLOWING if read.following else READ
-        data = self._di + (bytes((read.following,)) if read.following else b"")
+        if read.is_1997:
+            function, data = (FOLLOWING_1997 if read.following else READ_1997), self._di
+        elif read.following:
+            function, data = READ_FOLLOWING, self._di + bytes((read.following,))
+        else:
+            function, data = READ, self._di + read.detail
         self.request = encode_request(read.address, function, data, read.preamble)
         self._reply = function | FROM_METER
         self._more = False
@@ -195,10 +235,10 @@ class Dlt645Question:
 
     def _payload(self, frame: Frame) -> bytes:
         self._more = bool(frame.control & MORE)
-        if self._more and (self.read.is_1997 or self.read.following == MOST_FOLLOWING):
-            raise FrameError("the answer goes on in following frames, which cannot be asked for here")
+        if self._more and self.read.following == MOST_FOLLOWING:
+            raise FrameError("the answer goes on for more following frames than can be numbered")
         data = frame.data[len(self._di) :]
-        if self.read.following:
+        if self.read.following and not self.read.is_1997:
             if not data or data[-1] != self.read.following:
                 raise FrameError(f"following frame {data[-1:].hex() or '?'} came, {self.read.following:02x} was asked")
             data = data[:-1]

@@ -19,6 +19,7 @@ from collector.simulated.counting import HOUR_NS, modulus_of, tally_of
 from collector.simulated.electrical import STANDARD_PER_ACTUAL, Grid, electric_gauges, pipe_gauges
 from collector.simulated.faults import Fault
 from collector.simulated.noise import seed_of
+from collector.simulated.own_words import own_words
 from collector.simulated.physics import STEP_NS, Physics
 from collector.simulated.words import bounds, is_float, kept, written
 from meterline.clock import NS
@@ -94,6 +95,14 @@ class Display:
         self._factors: tuple[int, dict[str, Fraction]] = (-1, {})
         self._corrected = plant.profile_of(meter).point("volume.standard") is not None
         self._points: dict[str, list[Part]] = {}
+        self.events: dict[str, list[int]] = {}
+        """Measurand of an event count -> when its events began. [ns]"""
+        self.clock_ahead_s = 0.0
+        """How far the meter's own clock is ahead. [s]"""
+
+    def own_ns(self, t_ns: int) -> int:
+        """A moment by the meter's own clock. [ns]"""
+        return t_ns + round(self.clock_ahead_s * NS)
 
     def line_fault(self, t_ns: int) -> Fault | None:
         """What is wrong between the meter and whoever asks, at a moment."""
@@ -167,6 +176,9 @@ class Display:
         def number(t_ns: int) -> int | float:
             if index:
                 return 0
+            if point.kind is Kind.STATE:
+                words = own_words(self.meter, t_ns, self.own_ns(t_ns), self._zone, self._faults, self.events)
+                return words[measurand]
             value = self._gauges_at(t_ns)[measurand] / float(self._factor(measurand, t_ns))
             return _held(kind, *limits, value * per_unit)
 

@@ -61,7 +61,6 @@ def electric_gauges(
         "current.mean": sum(amps) / 3,
         "current.n": _neutral(true, amps),
         "temperature.meter": 31.0 + 6.0 * sag / 0.012 + chance(seed, t_s // 300),
-        "status.meter": 0.0,
     }
     for n, (a, b, pair) in enumerate(((0, 1, "l12"), (1, 2, "l23"), (2, 0, "l31"))):
         values[f"voltage.{pair}"] = math.sqrt(volts[a] ** 2 + volts[b] ** 2 + volts[a] * volts[b])
@@ -116,5 +115,4 @@ def pipe_gauges(state: State, carrier: Carrier, seed: int, *, corrected: bool) -
         "temperature.medium": (165.0 if hot else 20.0) + chance(seed, 3, t_s // 120),
         "pressure.medium": (0.62 if hot else 0.12) + 0.004 * chance(seed, 4, t_s // 60),
         "temperature.meter": 24.0 + chance(seed, 5, t_s // 300),
-        "status.meter": 0.0,
     }

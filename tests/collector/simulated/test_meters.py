@@ -8,6 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -17,6 +18,7 @@ from collector.simulated.display import Display
 from collector.simulated.electrical import Grid, electric_gauges, pipe_gauges
 from collector.simulated.loads import Flows, Moment
 from collector.simulated.meters import MeterRefuses, SimulatedMeter, readable_addresses
+from collector.simulated.own_words import own_words
 from collector.simulated.physics import State
 from meterline.clock import NS, ManualClock
 from meterline.measurands import MEASURANDS, Carrier, Kind
@@ -210,6 +212,7 @@ def test_every_measurand_of_the_list_can_be_shown() -> None:
     shown = set(COUNTERS)
     shown |= set(electric_gauges(State(MOMENT, FLOWS, FLOWS), Grid(1), 230.0, 100.0, 1, []))
     shown |= set(pipe_gauges(State(MOMENT, FLOWS, FLOWS), Carrier.WATER, 1, corrected=False))
+    shown |= set(own_words(one(profile()).meter, MONDAY_NS, MONDAY_NS, ZoneInfo("Asia/Shanghai"), [], {}))
     assert set(MEASURANDS) <= shown
     assert len(MEASURANDS) >= 60
 
