@@ -180,6 +180,10 @@ class Line:
             outcome = _joined(outcome, await self._ask_once(rest, gap_s, keep_quiet, wanted))
         return outcome
 
+    def unanswered(self) -> None:
+        """A question that was not put through `ask` had no answer."""
+        self._lose_half_open()
+
     def rest(self) -> None:
         """Keep the line quiet for as long as an answer may take."""
         self._free_at = asyncio.get_running_loop().time() + self.bus.answer_within_s

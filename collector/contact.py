@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from collector.dialects import AnyDialect, Decoder
 from collector.plausibility import Plausibility
 from collector.requests import NOTHING, Avoid, Piece, Plan
 from meterline.clock import NS
-from meterline.errors import LineDown
+from meterline.errors import BusError, Garbled, LineDown, Refused, Silent
 from meterline.profiles import Rate
 from meterline.readings import MissingSpan
 from meterline.site import Meter
@@ -30,6 +31,7 @@ FORGET_NS = 3600 * NS
 MUTE_AFTER = 3
 """Polls in a row in which a meter answers other requests but not this one, until the request counts as refused."""
 
+_FIGURE_OF: tuple[tuple[type[BusError], str], ...] = ((Silent, "silent"), (Refused, "refused"), (Garbled, "garbled"))
 FIGURES = ("requests", "good", "silent", "garbled", "refused", "late_bytes", "skipped", "response_ms")
 
 
@@ -84,8 +86,9 @@ class Contact:
         self, rates: frozenset[Rate], slot_ns: int, shared: dict[tuple[str, frozenset[Rate]], Prepared]
     ) -> Prepared:
         """The plan for some rate classes: the page's own (shared by all meters of the type), or what is left of it."""
-        self._cuts = {place: since for place, since in self._cuts.items() if slot_ns - since < FORGET_NS}
-        self._refused = {name: since for name, since in self._refused.items() if slot_ns - since < FORGET_NS}
+        if self._cuts or self._refused:
+            self._cuts = {place: since for place, since in self._cuts.items() if slot_ns - since < FORGET_NS}
+            self._refused = {name: since for name, since in self._refused.items() if slot_ns - since < FORGET_NS}
         if not self._cuts and not self._refused:
             key = (self.dialect.profile.id, rates)
             if key not in shared:
@@ -96,6 +99,24 @@ class Contact:
         if own is None or own.avoid != avoid:
             own = self._prepared[rates] = Prepared.of(self.dialect, rates, avoid)
         return own
+
+    @cached_property
+    def gap_s(self) -> float:
+        """Rest the meter needs before a question, by its page or by the site. [s]"""
+        return max(self.dialect.gap_s, self.meter.gap_ms / 1000)
+
+    def count(self, error: BusError) -> None:
+        """A question came to nothing."""
+        for kind, figure in _FIGURE_OF:
+            if isinstance(error, kind):
+                self.figures[figure] += 1
+                return
+
+    def heard(self, block: Piece, took_ns: int) -> None:
+        """A planned request was answered."""
+        self.figures["response_ms"] = took_ns / 1e6
+        if self._mute:
+            self._mute.pop(block.place, None)
 
     def learn_cut(self, place: Hashable, slot_ns: int) -> None:
         """A request had to be parted here; see `Avoid.cuts`."""
@@ -147,5 +168,7 @@ class Contact:
     def answered(self, slot_ns: int) -> MissingSpan | None:
         """A turn brought something: the span this closes, if one was open."""
         self.failures, self.cause, self.last_good_ns = 0, "", slot_ns
+        if self.open_span is None:
+            return None
         span, self.open_span = self.open_span, None
-        return None if span is None else MissingSpan(span.meter, span.start_ns, max(slot_ns, span.start_ns), span.cause)
+        return MissingSpan(span.meter, span.start_ns, max(slot_ns, span.start_ns), span.cause)

@@ -32,6 +32,10 @@ class Turn(Generic[W]):
         Less is sooner: 0 counters at a quarter hour, 1 in the normal course, 2 a second chance, 3 a silent meter.
     work
         What the poller has done of it so far; None until it is begun.
+    ends_ns
+        When the next slot of its fastest class begins: until then it should be served. [ns]
+    owed
+        Whether its faster classes were given up: the line is too slow, and what is left (the counters) goes first.
     """
 
     meter: str
@@ -40,6 +44,8 @@ class Turn(Generic[W]):
     rank: int = 1
     order: int = 0
     work: W | None = None
+    ends_ns: int = 0
+    owed: bool = False
 
 
 @dataclass
@@ -56,16 +62,21 @@ class Schedule(Generic[W]):
         Says how urgent a new turn is (meter, slot, rates), or None if the meter is not to be asked this time.
     skipped
         Meter -> slots given up, wholly or in part, because the line was busy.
+    lost
+        Meter -> half-open span of slots given up since it was last looked at. [ns]
     """
 
     periods: Mapping[Rate, int]
     meters: Mapping[str, frozenset[Rate]]
     rank_of: Callable[[str, int, frozenset[Rate]], int | None]
     skipped: dict[str, int] = field(init=False)
+    lost: dict[str, tuple[int, int]] = field(init=False, default_factory=dict)
     waiting: list[Turn[W]] = field(init=False, default_factory=list)
     _last: dict[Rate, int] = field(init=False, default_factory=dict)
     _served: dict[str, int] = field(init=False, default_factory=dict)
     _serial: int = field(init=False, default=0)
+    _seen_ns: int = field(init=False, default=0)
+    _next_ns: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.skipped = dict.fromkeys(self.meters, 0)
@@ -75,15 +86,20 @@ class Schedule(Generic[W]):
     def start(self, now_ns: int) -> None:
         """Begin with the next slot of each rate, not with one that has passed."""
         self._last = {rate: (now_ns - 1) // period * period for rate, period in self.periods.items()}
+        self._seen_ns, self._next_ns = now_ns, self._soonest()
 
     def next_ns(self) -> int | None:
         """The next slot of any rate; None if there is nothing to do, ever. [ns]"""
-        return min((self._last[rate] + period for rate, period in self.periods.items()), default=None)
+        return self._next_ns
 
     def advance(self, now_ns: int) -> list[Turn[W]]:
         """Bring the waiting turns up to date; returns those given up although they had been begun."""
+        next_ns = self._next_ns
+        if next_ns is None or self._seen_ns <= now_ns < next_ns:
+            return []
+        self._seen_ns = now_ns
         due: dict[int, set[Rate]] = {}
-        lost: dict[Rate, int] = {}
+        stalled: dict[Rate, tuple[int, int]] = {}
         for rate, period in self.periods.items():
             newest = now_ns // period * period
             last = self._last[rate]
@@ -91,57 +107,90 @@ class Schedule(Generic[W]):
                 self._last[rate] = newest
                 due.setdefault(newest, set()).add(rate)
             elif newest > last:
-                lost[rate] = (newest - last) // period - 1
+                if newest - last > period:
+                    stalled[rate] = (last + period, newest)
                 self._last[rate] = newest
                 due.setdefault(newest, set()).add(rate)
+        self._next_ns = self._soonest()
+        if stalled:
+            self._note_stall(stalled)
         given_up: list[Turn[W]] = []
-        if not due:
-            return given_up
         for slot_ns in sorted(due):
             given_up += self._enter(slot_ns, frozenset(due[slot_ns]))
-        for meter, rates in self.meters.items():
-            self.skipped[meter] += max((lost.get(rate, 0) for rate in rates), default=0)
         return given_up
 
     def pick(self) -> Turn[W] | None:
-        """The turn to serve now: by rank, then who has waited longest since it was last served."""
-        if not self.waiting:
+        """The turn to serve now: by rank, what is owed, whose slot ends first, who has waited longest to be served."""
+        return self.pick_if(lambda turn: True)
+
+    def pick_if(self, suits: Callable[[Turn[W]], bool]) -> Turn[W] | None:
+        """Like `pick`, among the turns that suit."""
+        waiting = self.waiting
+        if len(waiting) == 1:
+            if not suits(waiting[0]):
+                return None
+            return self._serve(waiting.pop())
+        best = min((turn for turn in waiting if suits(turn)), key=self._urgency, default=None)
+        if best is None:
             return None
-        best = min(
-            self.waiting, key=lambda turn: (turn.rank, self._served.get(turn.meter, 0), turn.slot_ns, turn.order)
-        )
-        self.waiting.remove(best)
-        self._serial += 1
-        self._served[best.meter] = self._serial
-        return best
+        waiting.remove(best)
+        return self._serve(best)
 
     def put_back(self, turn: Turn[W], rank: int) -> None:
         """Let a turn wait once more."""
         turn.rank = rank
         self.waiting.append(turn)
 
+    def _urgency(self, turn: Turn[W]) -> tuple[int, bool, int, int, int]:
+        return (turn.rank, not turn.owed, turn.ends_ns, self._served.get(turn.meter, 0), turn.order)
+
+    def _serve(self, turn: Turn[W]) -> Turn[W]:
+        self._serial += 1
+        self._served[turn.meter] = self._serial
+        return turn
+
+    def _soonest(self) -> int | None:
+        return min((self._last[rate] + period for rate, period in self.periods.items()), default=None)
+
+    def _note_stall(self, stalled: Mapping[Rate, tuple[int, int]]) -> None:
+        """The process stood still, or the clock was set forward: slots went by unseen."""
+        for meter, rates in self.meters.items():
+            spans = [(*stalled[rate], self.periods[rate]) for rate in rates if rate in stalled]
+            if spans:
+                slots = max((end - start) // period for start, end, period in spans)
+                self._lose(meter, min(span[0] for span in spans), max(span[1] for span in spans), slots)
+
+    def _lose(self, meter: str, start_ns: int, end_ns: int, slots: int = 1) -> None:
+        self.skipped[meter] += slots
+        before = self.lost.get(meter)
+        self.lost[meter] = (start_ns, end_ns) if before is None else (min(start_ns, before[0]), max(end_ns, before[1]))
+
     def _enter(self, slot_ns: int, rates: frozenset[Rate]) -> list[Turn[W]]:
         given_up: list[Turn[W]] = []
-        kept: list[Turn[W]] = []
-        for turn in self.waiting:
-            taken_over = turn.rates & rates
-            if not taken_over:
-                kept.append(turn)
-            elif turn.work is not None:
-                if turn.rank >= 2:
-                    given_up.append(turn)
+        if self.waiting:
+            self.waiting, waiting = [], self.waiting
+            for turn in waiting:
+                taken_over = turn.rates & rates
+                if not taken_over:
+                    self.waiting.append(turn)
+                elif turn.work is not None:
+                    (given_up if turn.rank >= 2 else self.waiting).append(turn)
                 else:
-                    kept.append(turn)
-            else:
-                if turn.rank < 3:
-                    self.skipped[turn.meter] += 1
-                turn.rates -= taken_over
-                if turn.rates:
-                    kept.append(turn)
-        self.waiting = kept
+                    if turn.rank < 3:
+                        self._lose(turn.meter, turn.slot_ns, turn.ends_ns)
+                    turn.rates -= taken_over
+                    if turn.rates:
+                        turn.owed = True
+                        turn.ends_ns = turn.slot_ns + min(self.periods[rate] for rate in turn.rates)
+                        self.waiting.append(turn)
+        shortest: dict[frozenset[Rate], int] = {}
         for order, (meter, has) in enumerate(self.meters.items()):
-            if has & rates and (rank := self.rank_of(meter, slot_ns, has & rates)) is not None:
-                self.waiting.append(Turn(meter, slot_ns, has & rates, rank, order))
+            wanted = has & rates
+            if wanted and (rank := self.rank_of(meter, slot_ns, wanted)) is not None:
+                period = shortest.get(wanted)
+                if period is None:
+                    period = shortest[wanted] = min(self.periods[rate] for rate in wanted)
+                self.waiting.append(Turn(meter, slot_ns, wanted, rank, order, ends_ns=slot_ns + period))
         return given_up
 
 

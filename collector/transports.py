@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from meterline.errors import LineDown
 from meterline.lines import LineSettings
@@ -210,6 +210,16 @@ class _Stream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self._inbox.fail(LineDown(f"{self._name} closed the connection" + (f": {exc}" if exc else "")))
+
+
+@runtime_checkable
+class HasInbox(Protocol):
+    """A transport whose arriving bytes may be listened to."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where what arrives over the present connection waits."""
+        ...
 
 
 class TcpTransport:

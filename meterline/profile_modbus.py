@@ -44,6 +44,8 @@ class Limits(Document):
     """Address spans (first, last) that may not be read across. [words]"""
     gap_ms: Annotated[int, Field(ge=0, le=1000)] = 0
     """Rest the meter needs between two requests, beyond the protocol's own silence. [ms]"""
+    in_flight: Annotated[int, Field(ge=1, le=16)] = 1
+    """Questions the meter's own Ethernet port takes at once."""
 
 
 class Cells(Document):

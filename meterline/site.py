@@ -123,6 +123,12 @@ class Bus(Document):
     """Longest wait for an answer. Default 0.5 s on a serial line, 1 s over TCP. [s]"""
     gap_ms: Annotated[int, Field(ge=0, le=1000)] = 0
     """Rest on the line between two requests beyond the protocol's own silence. [ms]"""
+    in_flight: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Modbus/TCP questions that may be open at once. Default: what the page allows for a meter that has the connection
+    to itself, else 1 (a gateway has one serial line behind it)."""
+    tid_check: Literal["strict", "lenient"] = "strict"
+    """``lenient`` for a gateway that does not return the transaction id of the question: unit, function and length
+    must do, one question at a time, and the connection is made anew after each time-out."""
     echo: bool = False
     """The adapter plays back what we send: compare and drop it."""
     registration: str | None = None
@@ -159,6 +165,10 @@ class Bus(Document):
             raise ValueError("'device' belongs to serial lines; remove it")
         if self.kind != "tcp-listen" and (self.registration or self.heartbeat):
             raise ValueError("'registration' and 'heartbeat' belong to lines of kind: tcp-listen; remove them")
+        if self.kind != "modbus-tcp" and (self.in_flight is not None or self.tid_check != "strict"):
+            raise ValueError("'in_flight' and 'tid_check' belong to lines of kind: modbus-tcp; remove them")
+        if self.tid_check == "lenient" and (self.in_flight or 1) > 1:
+            raise ValueError("without transaction ids only one question can be open; remove 'in_flight'")
         if self.kind == "modbus-tcp" and self.echo:
             raise ValueError("'echo' belongs to serial lines; a Modbus/TCP connection has none: remove it")
         return self

@@ -174,9 +174,15 @@ def rtu_answers(received: bytes) -> Iterator[bytes]:
 
 
 class TcpQuestion:
-    """A read request in a Modbus/TCP frame; attributes as those of `RtuQuestion`."""
+    """A read request in a Modbus/TCP frame; attributes as those of `RtuQuestion`.
 
-    __slots__ = ("_head", "answer_length", "read", "request")
+    Attributes
+    ----------
+    head
+        The nine bytes every good answer begins with.
+    """
+
+    __slots__ = ("answer_length", "head", "read", "request")
     slowest_s = 0.0
 
     def __init__(self, read: Read, transaction: int) -> None:
@@ -184,7 +190,7 @@ class TcpQuestion:
         tag = (transaction & 0xFFFF).to_bytes(2, "big")
         data = 2 * read.count
         self.request = tag + bytes((0, 0, 0, 6, read.unit)) + read.pdu
-        self._head = tag + b"\x00\x00" + (data + 3).to_bytes(2, "big") + bytes((read.unit, FUNCTION[read.table], data))
+        self.head = tag + b"\x00\x00" + (data + 3).to_bytes(2, "big") + bytes((read.unit, FUNCTION[read.table], data))
         self.answer_length = 9 + data
 
     def answer(self, received: bytearray) -> bytes | None:
@@ -198,7 +204,7 @@ class TcpQuestion:
             The stream is out of step: what stands where a frame must begin is none. Close the connection.
         """
         while len(received) >= 8:
-            if received.startswith(self._head):  # all nine bytes: no other frame can be meant
+            if received.startswith(self.head):  # all nine bytes: no other frame can be meant
                 if len(received) < self.answer_length:
                     return None
                 words = bytes(received[9 : self.answer_length])
@@ -211,7 +217,7 @@ class TcpQuestion:
                 return None
             frame = bytes(received[: 6 + length])
             del received[: 6 + length]
-            if frame[:2] == self._head[:2] and frame[6] == self._head[6] and frame[7] == self._head[7] | 0x80:
+            if frame[:2] == self.head[:2] and frame[6] == self.head[6] and frame[7] == self.head[7] | 0x80:
                 code = frame[8] if length > 2 else 0
                 raise Refused(code, MEANING.get(code, ""))
         return None

@@ -1,0 +1,67 @@
+"""One alarm clock for all connections of a gateway: who is due at a slot is called at that slot, without a task each.
+
+Five hundred meters have five hundred connections but only one grid of slots. The wheel waits for the next slot that
+anybody asked for, and then calls all who did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from meterline.clock import NS, Clock
+
+LOOK_UP_S = 1.0
+"""A clock may be set while everybody waits: it is looked at as often as this. [s]"""
+LOOK_UP_SIMULATED_S = 0.02
+"""A simulated site's clock may stand still until its whole plant is up, and then run hundreds of times faster. [s]"""
+
+
+class Wheel:
+    """Calls whoever asked for a slot when the clock gets there; everybody, if the clock was set back."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._most_s = LOOK_UP_S if clock.factor == 1.0 else LOOK_UP_SIMULATED_S
+        self._due: dict[int, list[Callable[[], None]]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._target_ns = 0
+        self._seen_ns = 0
+
+    def call_at(self, slot_ns: int, call: Callable[[], None]) -> None:
+        """Call once when the clock has reached a slot. An error of the callee is the callee's to handle."""
+        waiting = self._due.get(slot_ns)
+        if waiting is not None:
+            waiting.append(call)
+            return
+        self._due[slot_ns] = [call]
+        if self._alarm is None or slot_ns < self._target_ns:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._seen_ns = self._clock.now_ns()
+            self._wait(slot_ns)
+
+    def forget(self, call: Callable[[], None]) -> None:
+        """Do not call any more."""
+        for slot_ns, waiting in list(self._due.items()):
+            if call in waiting:
+                waiting.remove(call)
+                if not waiting:
+                    del self._due[slot_ns]
+
+    def _wait(self, slot_ns: int) -> None:
+        self._target_ns = slot_ns
+        left_s = (slot_ns - self._seen_ns) / NS / self._clock.factor
+        self._alarm = asyncio.get_running_loop().call_later(min(max(left_s, 0.0), self._most_s), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        now_ns = self._clock.now_ns()
+        set_back = now_ns < self._seen_ns - NS
+        self._seen_ns = now_ns
+        loop = asyncio.get_running_loop()
+        for slot_ns in sorted(slot for slot in self._due if slot <= now_ns or set_back):
+            for call in self._due.pop(slot_ns):
+                loop.call_soon(call)
+        if self._due:
+            self._wait(min(self._due))
