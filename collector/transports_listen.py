@@ -342,9 +342,7 @@ class ListenTransport:
     def _missing(self) -> str:
         who = f"no device has dialled in to port {self.port}" + (f" as {self._name}" if self._name else "")
         if self._door is not None and self._door.last_unknown:
-            return (
-                f"{who}; the last caller said {self._door.last_unknown}: set its registration, or the one of this bus"
-            )
+            return f"{who}; the last caller said {self._door.last_unknown}: correct it there, or here"
         return f"{who}; check its server address and port, its network and its power"
 
 
