@@ -16,14 +16,18 @@ from gateway_firmware_py.keeper import Draft, Keeper
 from gateway_firmware_py.state import State
 from gateway_firmware_py.timekeeping import Timekeeper
 from meterline.clock import Clock
-from meterline.readings import ClockState, MissingSpan, Poll
+from meterline.readings import NO_VALUE, ClockState, MissingSpan, Poll, Quality
 from meterline.wire import MAX_READINGS
 
 WAITING_MOST = 400_000
 """Readings that may wait for a disk that has stopped answering; then the oldest are given up, as named silences."""
+HELD_MOST = WAITING_MOST // 2
+"""Readings that may wait for the clock to be set; then they are dated as well as it goes."""
 SAVE_ACKS = 10
 SAVE_S = 30.0
 """State is saved when both so many acknowledgements and so much time have come together, or after ten times that."""
+_DOUBTS = {ClockState.UNSYNCED: int(Quality.CLOCK_UNSYNC), ClockState.STEPPED: int(Quality.CLOCK_STEP)}
+_MS = 1_000_000
 CHECK_S = 5.0
 PRUNE_S = 60.0
 
@@ -55,6 +59,9 @@ class Batcher:
         self._book, self._troubles, self._commit_s, self._prune = book, troubles, commit_s, prune
         self._wake = threading.Condition()
         self._polls: list[Poll] = []
+        self._redated: dict[int, list[Poll]] = {}  # correction in ms -> polls stamped by a clock nobody had set
+        self._held: list[tuple[Poll | MissingSpan, int]] = []  # with the clock's era
+        self._held_readings = 0
         self._missing: list[MissingSpan] = []
         self._readings = 0
         self._open = state.silences()
@@ -68,15 +75,54 @@ class Batcher:
 
     def poll(self, poll: Poll) -> None:
         """Take one poll; returns at once."""
-        state = self._timekeeper.state
-        if poll.clock is ClockState.SYNCED and state is not ClockState.SYNCED:
-            poll = replace(poll, clock=state)
         answered = self._book.poll(poll)
+        if self._timekeeper.holding or self._timekeeper.shift_ns:
+            self._hold(poll, poll.slot_ns + max(poll.delays_ms, default=0) * _MS, len(poll.numbers))
+        else:
+            self._take(_marked(poll, self._timekeeper.state), answered)
+
+    def missing(self, span: MissingSpan) -> None:
+        """Take the beginning or the end of a meter's silence; returns at once."""
+        self._book.missing(span)
+        if self._timekeeper.holding or self._timekeeper.shift_ns:
+            self._hold(span, span.start_ns if span.end_ns is None else span.end_ns, 1)
+        else:
+            self._take_silence(span)
+
+    def _hold(self, item: Poll | MissingSpan, stamped_ns: int, readings: int) -> None:
+        era = self._timekeeper.era_of(stamped_ns)
+        with self._wake:
+            self._held.append((item, era))
+            self._held_readings += readings
+            if self._held_readings >= HELD_MOST:
+                self._timekeeper.give_up_waiting()
+
+    def _release(self) -> None:
+        """The clock is set: date what waited for it, in the order it came."""
+        with self._wake:
+            held, self._held, self._held_readings = self._held, [], 0
+        for item, era in held:
+            by_ns = self._timekeeper.correction_ns(era)
+            if isinstance(item, MissingSpan):
+                end_ns = None if item.end_ns is None else item.end_ns + by_ns
+                self._take_silence(replace(item, start_ns=item.start_ns + by_ns, end_ns=end_ns))
+                continue
+            answered = any(not bits & NO_VALUE for bits in item.qualities) or not item.qualities
+            if by_ns == 0:
+                self._take(_marked(item, self._timekeeper.state), answered)
+            else:
+                poll = _marked(replace(item, slot_ns=item.slot_ns + by_ns), ClockState.UNSYNCED)
+                self._take(poll, answered, redated_ms=by_ns // _MS)
+
+    def _take(self, poll: Poll, answered: bool, *, redated_ms: int = 0) -> None:
         with self._wake:
             span = self._open.get(poll.meter)
             if span is not None and answered:
                 # A silence that had begun before a restart ends with the first answer after it.
                 self._end(replace(span, end_ns=poll.slot_ns))
+            if redated_ms:
+                self._redated.setdefault(redated_ms, []).append(poll)
+                return
             self._polls.append(poll)
             self._readings += len(poll.numbers)
             if self._readings >= WAITING_MOST:
@@ -84,9 +130,7 @@ class Batcher:
             if len(self._polls) == 1 or self._readings >= MAX_READINGS:
                 self._wake.notify()
 
-    def missing(self, span: MissingSpan) -> None:
-        """Take the beginning or the end of a meter's silence; returns at once."""
-        self._book.missing(span)
+    def _take_silence(self, span: MissingSpan) -> None:
         with self._wake:
             known = self._open.get(span.meter)
             if span.end_ns is None:
@@ -96,7 +140,7 @@ class Batcher:
                 self._state.note_silence(span)
                 self._missing.append(span)
             else:
-                self._end(span if known is None else replace(known, end_ns=span.end_ns))
+                self._end(span if known is None else replace(known, end_ns=max(span.end_ns, known.start_ns)))
             self._wake.notify()
 
     def errand(self, what: Callable[[], None]) -> None:
@@ -104,6 +148,11 @@ class Batcher:
         with self._wake:
             self._errands.append(what)
             self._wake.notify()
+
+    @property
+    def held_readings(self) -> int:
+        """How many wait for the clock to be set."""
+        return self._held_readings
 
     # --- the committing side ---------------------------------------------------------------------------------------
 
@@ -124,21 +173,34 @@ class Batcher:
                     self._wake.wait(timeout=min(left_s, 1.0))
             self.flush()
             self._keep_house()
+        self._timekeeper.give_up_waiting()
         self.flush()
         self.save()
 
     def flush(self) -> None:
         """Commit everything that waits."""
         with self._wake:
-            polls, self._polls = self._polls, []
-            missing, self._missing = self._missing, []
             errands, self._errands = self._errands, []
-            self._readings = 0
         for errand in errands:
             errand()
         self._keeper.recover()
+        waits = self._timekeeper.holding
+        self._troubles.set("clock", "not set yet: what is read waits until it is" if waits else "")
+        if waits:
+            self.progress_s = self._clock.monotonic_s()
+            return
+        if self._held:
+            self._release()
+        with self._wake:
+            polls, self._polls = self._polls, []
+            redated, self._redated = self._redated, {}
+            missing, self._missing = self._missing, []
+            self._readings = 0
         began_s = self._clock.monotonic_s()
-        if self._keeper.keep(drafts(polls, missing)):
+        waiting = drafts(polls, missing)
+        for by_ms, group in redated.items():
+            waiting += [replace(draft, redated_ms=by_ms) for draft in drafts(group, [])]
+        if self._keeper.keep(waiting):
             self.commits += 1
             took_s = self._clock.monotonic_s() - began_s
             self.slowest_commit_s = max(self.slowest_commit_s, took_s)
@@ -186,6 +248,16 @@ class Batcher:
         for meter, slots in spans.items():
             self._missing.append(MissingSpan(meter, min(slots), max(slots) + 1_000_000, "gateway-overrun"))
         self._state.count("polls-given-up", len(given_up))
+
+
+def _marked(poll: Poll, state: ClockState) -> Poll:
+    """With the doubt about its stamps: in the clock state, and on every number."""
+    clock = state if poll.clock is ClockState.SYNCED else poll.clock
+    doubt = _DOUBTS.get(clock)
+    if doubt is None:
+        return poll
+    before = poll.qualities or (0,) * len(poll.numbers)
+    return replace(poll, clock=clock, qualities=tuple(bits | doubt for bits in before))
 
 
 def drafts(polls: Sequence[Poll], missing: Sequence[MissingSpan]) -> list[Draft]:

@@ -12,7 +12,7 @@ import datetime as dt
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -48,13 +48,14 @@ class Draft:
     missing: tuple[MissingSpan, ...] = ()
     lost: tuple[LostRange, ...] = ()
     hours: tuple[HourDigest, ...] = ()
+    redated_ms: int = 0
     frames_sha256: bytes = b""
     """Of the frames where they are kept under another number; empty: of the polls' own."""
 
     @property
     def worth_keeping(self) -> bool:
         """Whether it belongs to the class kept for half a year: quarter-hour values, silences, losses, hours stated."""
-        return bool(self.missing or self.lost or self.hours) or any(
+        return bool(self.missing or self.lost or self.hours or self.redated_ms) or any(
             poll.slot_ns % _QUARTER_NS == 0 for poll in self.polls
         )
 
@@ -70,6 +71,8 @@ class Keeper:
         Gives up what is not needed when the disk does not take more.
     kept
         Told of batches that may be sent, in order.
+    now_ns
+        When batches are formed, where that is better known than by the clock, UTC. [ns]
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class Keeper:
         frames: FrameRing | None = None,
         room: Callable[[Journal], object] = lambda journal: None,
         kept: Callable[[Sequence[Sealed]], None] = lambda batches: None,
+        now_ns: Callable[[], int] | None = None,
     ) -> None:
+        self._now_ns = now_ns or clock.now_ns
         self._gateway, self._key, self._clock, self._software = gateway, key, clock, software
         self._open_journal, self._state, self._frames = open_journal, state, frames
         self._room, self._kept = room, kept
@@ -112,7 +117,7 @@ class Keeper:
 
         Never raises for a disk that does not work: see `trouble`.
         """
-        now_ns = self._clock.now_ns()
+        now_ns = self._now_ns()
         losses, hours = self._state.undeclared(), self._hours.due(self.epoch, now_ns)
         drafts = list(drafts)
         if losses or hours:
@@ -172,7 +177,7 @@ class Keeper:
                 if message is not None:
                     batch = unseal(message)
                     true = tuple(hour for hour in batch.hours if hour.epoch != epoch or hour.last < first)
-                    drafts.append(Draft(batch.polls, batch.missing, (), true, batch.frames_sha256))
+                    drafts.append(Draft(batch.polls, batch.missing, (), true, batch.redated_ms, batch.frames_sha256))
             self.keep(drafts)
             for a, b in RangeSet((seq, seq) for seq in part):
                 self._state.lose(LostRange(epoch, a, b, "forked"))
@@ -194,7 +199,7 @@ class Keeper:
                 next_seq=self.next_seq,
                 head=self.head,
                 batches=list(self._memory),
-                day=_day(self._clock.now_ns()),
+                day=_day(self._now_ns()),
             )
         except (OSError, JournalError) as error:
             self.trouble = _words(error)
@@ -210,6 +215,18 @@ class Keeper:
         """Notice a journal whose files were removed or whose disk was taken away under it."""
         if self.journal is not None and not self.trouble and not self.journal.still_there():
             self._to_memory(JournalError("the journal's files are gone"))
+
+    def newest_ns(self) -> int:
+        """When the youngest batch on the disk was formed, UTC; 0 if there is none or it cannot be read. [ns]"""
+        for epoch in reversed(self.epochs):
+            held = self.held(epoch)
+            try:
+                message = self.read(epoch, held.last) if held else None
+            except OSError:
+                return 0
+            if message is not None:
+                return unseal(message, self._shapes).at_ns
+        return 0
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -377,8 +394,8 @@ class Keeper:
                 too_big = True
             if too_big and len(draft.polls) > 1:
                 half = len(draft.polls) // 2
-                todo.appendleft(Draft(draft.polls[half:]))
-                todo.appendleft(Draft(draft.polls[:half], draft.missing, draft.lost, draft.hours))
+                todo.appendleft(Draft(draft.polls[half:], redated_ms=draft.redated_ms))
+                todo.appendleft(replace(draft, polls=draft.polls[:half]))
                 continue
             pairs.append((draft, sealed))
             seq, head = seq + 1, sealed.digest
@@ -391,7 +408,7 @@ class Keeper:
             return []
         poll = draft.polls[0]
         span = MissingSpan(poll.meter, poll.slot_ns, poll.slot_ns + _MS, "gateway-unsendable")
-        return [Draft((), (*draft.missing, span), draft.lost)]
+        return [replace(draft, polls=(), missing=(*draft.missing, span))]
 
     def _seal(self, draft: Draft, seq: int, head: bytes, now_ns: int) -> Sealed:
         return seal(
@@ -406,6 +423,7 @@ class Keeper:
                 missing=draft.missing,
                 lost=draft.lost,
                 hours=draft.hours,
+                redated_ms=draft.redated_ms,
                 frames_sha256=draft.frames_sha256 or frames_digest(draft.polls),
                 software=self._software,
             ),

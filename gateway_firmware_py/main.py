@@ -22,7 +22,7 @@ from gateway_firmware_py.outbox import Outbox
 from gateway_firmware_py.retention import hold_reserve, make_room, prune
 from gateway_firmware_py.state import State
 from gateway_firmware_py.supervise import Supervisor, tell_service_manager
-from gateway_firmware_py.timekeeping import Timekeeper
+from gateway_firmware_py.timekeeping import Machine, Timekeeper
 from gateway_firmware_py.uplink import Uplink
 from meterline import __version__
 from meterline.clock import Clock
@@ -79,6 +79,8 @@ class Gateway:
     ----------
     sources
         Makes what brings polls to the sink it is given: name -> coroutine function, one for each bus.
+    machine
+        What says how far the clock can be believed; the kernel unless given.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class Gateway:
         files: Files,
         announce: Callable[[str], None],
         sources: Callable[[Batcher], Sources],
+        *,
+        machine: Machine | None = None,
     ) -> None:
         file = settings.file
         self._settings, self._clock, self._files, self._announce = settings, clock, files, announce
@@ -99,7 +103,6 @@ class Gateway:
             announce(f"state.db was damaged and is now {self.state.moved_aside.name}; the journal has what matters")
         self.frames = FrameRing(files, settings.data / "frames")
         self.outbox = Outbox(settings.id, self.state, parted=self._parted)
-        self.timekeeper = Timekeeper(clock)
         self.keeper = Keeper(
             gateway=settings.id,
             key=device_key(files, settings.data),
@@ -110,7 +113,9 @@ class Gateway:
             frames=self.frames,
             room=lambda journal: make_room(journal, self.frames, self.state, self._files),
             kept=self._kept,
+            now_ns=lambda: self.timekeeper.now_ns(),
         )
+        self.timekeeper = Timekeeper(clock, machine, newest_ns=self.keeper.newest_ns())
         self.desk = HealthDesk(self._basics, self.book, self.troubles)
         self.uplink = Uplink(
             gateway=settings.id,
@@ -240,6 +245,8 @@ class Gateway:
             "quota_bytes": self._settings.file.journal.quota_mb * 1e6,
             "clock_state": float(self.timekeeper.state),
             "clock_steps": float(self.timekeeper.steps),
+            "clock_drift_ppm": round(self.timekeeper.drift_ppm, 2),
+            "held_readings": float(self.batcher.held_readings),
             "restarts": float(self.supervisor.restarts),
             **{name: float(value) for name, value in self.state.counters().items()},
         }

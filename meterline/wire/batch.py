@@ -198,6 +198,8 @@ def _body(batch: Batch) -> dict[str, Any]:
         ]
     if batch.lost:
         body["lost"] = [{"epoch": r.epoch, "first": r.first, "last": r.last, "reason": r.reason} for r in batch.lost]
+    if batch.redated_ms:
+        body["redated"] = batch.redated_ms
     if batch.hours:
         body["hours"] = [hour_body(hour) for hour in batch.hours]
     return body
@@ -244,6 +246,7 @@ def _batch(body: dict[str, Any], shapes: ShapeCache) -> Batch:
         frames_sha256=fields.digest(body["frames"], may_be_empty=True),
         software=short_text(body["software"]),
         hours=_hours(body),
+        redated_ms=fields.correction(body.get("redated", 0)),
     )
 
 

@@ -59,6 +59,13 @@ def exponent(value: Any) -> int:
     return int(value)
 
 
+def correction(value: Any) -> int:
+    """By how much stamps were corrected. [ms]"""
+    if abs(whole(value)) >= _END_OF_TIME_MS:
+        raise ValueError(f"stamps corrected by {value} ms")
+    return int(value)
+
+
 def request(value: Any) -> int:
     """Which request of a poll brought a number."""
     if not 0 <= whole(value) < 1000:

@@ -50,6 +50,9 @@ class Batch:
         When the gateway formed it, UTC. [ns]
     frames_sha256
         Over the raw frames of all its polls in order (see `frames_digest`); the frames stay in the gateway's ring.
+    redated_ms
+        The stamps of all its polls and silences were made by a clock nobody had set, and have been corrected by this
+        much: what it said is `slot_ns` less this. 0 for stamps as they were made. [ms]
     hours
         What the gateway states of earlier hours of its own (see `meterline.wire.hours`).
     """
@@ -66,6 +69,7 @@ class Batch:
     frames_sha256: bytes = b""
     software: str = ""
     hours: tuple[HourDigest, ...] = ()
+    redated_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 from gateway_firmware_py.batcher import Batcher, drafts
 from gateway_firmware_py.health import MeterBook, Troubles
 from gateway_firmware_py.state import State
-from gateway_firmware_py.timekeeping import Timekeeper
+from gateway_firmware_py.timekeeping import Machine, Timekeeper
 from meterline.clock import ManualClock
 from meterline.readings import ClockState, MissingSpan, Quality
 from meterline.wire import MAX_READINGS, Batch, unseal
@@ -19,6 +19,8 @@ from tests.gateway.memory_files import MemoryFiles
 from tests.gateway.polls import SHAPE, T0_NS, poll
 from tests.gateway.rig import Rig, numbers_of
 from tests.servers.waiting import wait_until
+
+SET = Machine(synchronised=lambda: True)
 
 
 class Bench:
@@ -28,7 +30,7 @@ class Bench:
         self.rig = Rig(MemoryFiles(), state, segment_bytes=1 << 20)
         self.said: list[str] = []
         self.book, self.troubles = MeterBook(), Troubles(self.said.append)
-        self.timekeeper = Timekeeper(clock or ManualClock(T0_NS), lambda: True)
+        self.timekeeper = Timekeeper(clock or ManualClock(T0_NS), SET)
         self.batcher = Batcher(
             self.rig.keeper, self.rig.state, self.rig.clock, self.timekeeper, self.book, self.troubles, commit_s=0.02
         )

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gateway_firmware_py.timekeeping import STEP_MARKS_S, Timekeeper, kernel_says_synchronised
+from gateway_firmware_py.timekeeping import STEP_MARKS_S, Machine, Timekeeper, kernel_says_synchronised
 from meterline.clock import ManualClock
 from meterline.readings import ClockState
 
@@ -30,7 +30,7 @@ class TwoClocks(ManualClock):
 
 def test_a_clock_that_runs_evenly_is_synced() -> None:
     clock = TwoClocks()
-    keeper = Timekeeper(clock, lambda: True)
+    keeper = Timekeeper(clock, Machine(lambda: True))
     for _ in range(100):
         clock.run(1.0, jump_s=0.0002)  # 200 ppm of drift being corrected
         assert keeper.look() is ClockState.SYNCED
@@ -40,7 +40,7 @@ def test_a_clock_that_runs_evenly_is_synced() -> None:
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0, 0.6, -0.6])
 def test_a_jump_is_counted_and_marked_for_a_while(jump_s: float) -> None:
     clock = TwoClocks()
-    keeper = Timekeeper(clock, lambda: True)
+    keeper = Timekeeper(clock, Machine(lambda: True))
     clock.run(1.0, jump_s=jump_s)
     assert keeper.look() is ClockState.STEPPED
     assert keeper.steps == 1
@@ -54,7 +54,7 @@ def test_a_jump_is_counted_and_marked_for_a_while(jump_s: float) -> None:
 def test_what_the_kernel_says_counts() -> None:
     clock = TwoClocks()
     said: list[bool | None] = [False]
-    keeper = Timekeeper(clock, lambda: said[0])
+    keeper = Timekeeper(clock, Machine(lambda: said[0]))
     assert keeper.state is ClockState.UNSYNCED
     said[0] = True
     assert keeper.look() is ClockState.SYNCED
@@ -63,7 +63,7 @@ def test_what_the_kernel_says_counts() -> None:
 
 
 def test_simulated_time_is_marked_as_such() -> None:
-    assert Timekeeper(ManualClock(), lambda: False).look() is ClockState.SIMULATED
+    assert Timekeeper(ManualClock(), Machine(lambda: False)).look() is ClockState.SIMULATED
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="adjtimex is Linux's")

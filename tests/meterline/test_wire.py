@@ -129,6 +129,7 @@ def batches(draw: st.DrawFn) -> Batch:
         frames_sha256=draw(st.just(b"") | st.binary(min_size=32, max_size=32)),
         software=draw(TEXT),
         hours=tuple(draw(st.lists(HOURS, max_size=2))),
+        redated_ms=draw(st.just(0) | st.integers(-(10**12), 10**12)),
     )
 
 
@@ -157,6 +158,7 @@ def example() -> Batch:
         bytes(32),
         "meterline 0.1.0",
         (HourDigest(E, 1_795_388_400_000 * MS, 1, 6, bytes(range(32)), 900, 12_340_000),),
+        1_795_392_000_000,
     )  # fmt: skip
 
 
