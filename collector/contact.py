@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 from collector.dialects import AnyDialect, Decoder
 from collector.plausibility import Plausibility
@@ -50,6 +51,18 @@ class Prepared:
         return cls(plan, tuple(dialect.decoder(block, plan.points) for block in plan.blocks), avoid)
 
 
+_PAGES: WeakValueDictionary[tuple[int, frozenset[Rate]], Prepared] = WeakValueDictionary()
+"""What is ready for meters of one type, for as long as any of them uses it; by the identity of their page."""
+
+
+def _shared(dialect: AnyDialect, rates: frozenset[Rate]) -> Prepared:
+    key = (id(dialect.profile), rates)
+    known = _PAGES.get(key)
+    if known is None or known.plan.profile is not dialect.profile:
+        known = _PAGES[key] = Prepared.of(dialect, rates)
+    return known
+
+
 @dataclass
 class Contact:
     """One meter, as its line's poller sees it.
@@ -80,20 +93,19 @@ class Contact:
     _cuts: dict[Hashable, int] = field(default_factory=dict)
     _refused: dict[str, int] = field(default_factory=dict)
     _mute: dict[Hashable, int] = field(default_factory=dict)
+    _whole: dict[frozenset[Rate], Prepared] = field(default_factory=dict)
     _prepared: dict[frozenset[Rate], Prepared] = field(default_factory=dict)
 
-    def prepared(
-        self, rates: frozenset[Rate], slot_ns: int, shared: dict[tuple[str, frozenset[Rate]], Prepared]
-    ) -> Prepared:
+    def prepared(self, rates: frozenset[Rate], slot_ns: int) -> Prepared:
         """The plan for some rate classes: the page's own (shared by all meters of the type), or what is left of it."""
         if self._cuts or self._refused:
             self._cuts = {place: since for place, since in self._cuts.items() if slot_ns - since < FORGET_NS}
             self._refused = {name: since for name, since in self._refused.items() if slot_ns - since < FORGET_NS}
         if not self._cuts and not self._refused:
-            key = (self.dialect.profile.id, rates)
-            if key not in shared:
-                shared[key] = Prepared.of(self.dialect, rates)
-            return shared[key]
+            known = self._whole.get(rates)
+            if known is None:
+                known = self._whole[rates] = _shared(self.dialect, rates)
+            return known
         avoid = Avoid(frozenset(self._cuts), frozenset(self._refused))
         own = self._prepared.get(rates)
         if own is None or own.avoid != avoid:

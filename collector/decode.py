@@ -14,6 +14,8 @@ from dataclasses import replace
 from decimal import Decimal
 from operator import itemgetter
 
+from collector.float32 import shortest_float32 as shortest_float32
+from collector.float32 import shortest_float32s
 from collector.plan import Block, Item, block_of, words_of
 from meterline.profiles import WORDS, CellPoint, Cells, DataType, Order
 from meterline.readings import Number, Quality
@@ -26,39 +28,6 @@ FORMAT: dict[DataType, str] = {
 INVALID = int(Quality.INVALID)
 
 Convert = Callable[[Number], Number | None]
-
-
-def shortest_float32(x: float) -> float:
-    """The double whose decimal is the shortest that reads back as this 32-bit float.
-
-    Six digits always survive a 32-bit float and nine always suffice. A candidate within half a step of the 32-bit
-    grid reads back (half a step is 2**28 steps of the double's grid; below a power of two the grid is twice as fine,
-    so candidates there must be within a quarter). Exactly half a step reads back where the 24-bit mantissa is even.
-    """
-    if x == 0.0:
-        return x
-    if -1.1754943508222875e-38 < x < 1.1754943508222875e-38:
-        return _shortest_subnormal(x)
-    half = math.ulp(x) * 268435456.0
-    for pattern in ("%.6g", "%.7g", "%.8g"):
-        candidate = float(pattern % x)
-        off = abs(candidate - x)
-        if off < half and (off < half / 2 or not (abs(candidate) < abs(x) and math.frexp(x)[0] in (0.5, -0.5))):
-            return candidate
-        if off == half:
-            mantissa = math.frexp(x)[0]
-            even = int(mantissa * 16777216.0) % 2 == 0
-            if even and (abs(candidate) > abs(x) or mantissa not in (0.5, -0.5)):
-                return candidate
-    return float(f"{x:.9g}")
-
-
-def _shortest_subnormal(x: float) -> float:
-    for digits in range(1, 9):
-        candidate = float(f"{x:.{digits}g}")
-        if struct.unpack(">f", struct.pack(">f", candidate))[0] == x:
-            return candidate
-    return float(f"{x:.9g}")
 
 
 def wire_order(order: Order, type_: DataType) -> list[int]:
@@ -76,24 +45,31 @@ def wire_order(order: Order, type_: DataType) -> list[int]:
 class BlockDecoder:
     """One request's answer, ready to be taken apart: made once per plan, used at every poll."""
 
-    __slots__ = ("_gather", "_plain", "_special", "_unpack", "size")
+    __slots__ = ("_floats", "_gather", "_pick", "_plain", "_run", "_special", "_unpack", "size")
 
     def __init__(self, block: Block, points: tuple[CellPoint, ...]) -> None:
         self.size = 2 * block.count
         cells: list[tuple[int, Cells]] = []
         plain: list[tuple[int, int]] = []
+        floats: list[tuple[int, int]] = []
         special: list[tuple[int, Callable[[tuple[Number, ...]], Number | None]]] = []
         for item in block.items:
             index = len(cells)
             cells += [(2 * (cell.at - block.address), cell) for cell in item.cells]
-            converts = [_converter(cell, points[item.column].not_available) for cell in item.cells]
+            not_available = points[item.column].not_available
+            converts = [_converter(cell, not_available) for cell in item.cells]
             if converts == [_as_is]:
                 plain.append((item.column, index))
+            elif len(item.cells) == 1 and item.cells[0].type == "float32" and not not_available:
+                floats.append((item.column, index))
             else:
                 special.append((item.column, _composite(index, converts)))
         self._gather, layout = _layout(cells, self.size)
         self._unpack = struct.Struct(layout).unpack
-        self._plain = tuple(plain)
+        self._run = _run_of(plain)
+        self._plain = () if self._run else tuple(plain)
+        self._floats = tuple(column for column, _ in floats)
+        self._pick = _picker([index for _, index in floats], len(cells))
         self._special = tuple(special)
 
     def into(self, payload: bytes, numbers: list[Number | None], qualities: list[int]) -> bool:
@@ -107,9 +83,19 @@ class BlockDecoder:
         if len(payload) != self.size:
             raise ValueError(f"{len(payload)} bytes where {self.size} were asked for")
         raw = self._unpack(payload if self._gather is None else bytes(self._gather(payload + b"\0")))
+        if self._run is not None:
+            to, of = self._run
+            numbers[to] = raw[of]
         for column, index in self._plain:
             numbers[column] = raw[index]
         doubtful = False
+        if self._floats:
+            values = raw if self._pick is None else self._pick(raw)
+            for column, number in zip(self._floats, shortest_float32s(values), strict=True):
+                numbers[column] = number
+                if number is None:
+                    qualities[column] = INVALID
+                    doubtful = True
         for column, convert in self._special:
             number = convert(raw)
             numbers[column] = number
@@ -117,6 +103,26 @@ class BlockDecoder:
                 qualities[column] = INVALID
                 doubtful = True
         return doubtful
+
+
+def _run_of(plain: list[tuple[int, int]]) -> tuple[slice, slice] | None:
+    """Where integers that stand side by side in the answer go side by side into the poll: both stretches at once."""
+    if len(plain) < 2:
+        return None
+    (column, index), count = plain[0], len(plain)
+    if plain != [(column + n, index + n) for n in range(count)]:
+        return None
+    return slice(column, column + count), slice(index, index + count)
+
+
+def _picker(indexes: list[int], cells: int) -> Callable[[tuple[Number, ...]], tuple[Number, ...]] | None:
+    """What takes some cells out of all, as a tuple; None where it would take all."""
+    if indexes == list(range(cells)):
+        return None
+    if len(indexes) == 1:
+        (only,) = indexes
+        return lambda raw: (raw[only],)
+    return itemgetter(*indexes) if indexes else None
 
 
 def _layout(cells: list[tuple[int, Cells]], size: int) -> tuple[Callable[[bytes], tuple[int, ...]] | None, str]:

@@ -29,6 +29,7 @@ JUMP = 1.5
 OVER_NOMINAL_V = 1.5
 ROOT_3 = math.sqrt(3)
 HOUR_NS = 3_600 * NS
+_HUGE = 1 << 100
 
 _RATED_UNITS: dict[Carrier, frozenset[str]] = {
     # Units of the counters and gauges a rating bounds: it is given in kW for electricity, in the flow's unit else.
@@ -51,14 +52,32 @@ class _Counter:
     doubted_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What holds for the columns of one shape.
+
+    Attributes
+    ----------
+    bounds
+        Per column, lowest and highest number of a gauge; a counter's never refuse anything.
+    counters
+        (column, its request, the point, steps it may run in a nanosecond) of each counter.
+    witnesses
+        Whether the meter's word about itself is among the columns.
+    """
+
+    bounds: tuple[tuple[Number, ...], tuple[Number, ...]]
+    counters: tuple[tuple[int, int, Point, float], ...]
+    witnesses: bool
+
+
 @dataclass
 class Plausibility:
     """The rules for one meter; remembers the last value of its counters."""
 
     meter: Meter
     plant: Plant
-    _bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _rated: dict[str, float] = field(default_factory=dict)
+    _rules: dict[str, _Rules] = field(default_factory=dict)
     _counters: dict[str, _Counter] = field(default_factory=dict)
     _hour: int = -1
     _today: dt.date = dt.date.min
@@ -78,57 +97,74 @@ class Plausibility:
         delays_ms: Sequence[int],
     ) -> bool:
         """Mark what cannot be in `qualities`; return whether anything was marked."""
-        if (hour := slot_ns // HOUR_NS) != self._hour:
-            self._hour = hour
-            self._today = dt.datetime.fromtimestamp(slot_ns // NS, self.plant.site.site.zone).date()
-            self._bounds.clear()  # the ratio that applies today may be another one
-            self._rated.clear()
-        doubtful = self.watch.judge(
-            points, shape, numbers, qualities, lambda n: slot_ns + delays_ms[shape.columns[n].request] * 1_000_000
-        )
-        for index, number in enumerate(numbers):
+        if slot_ns // HOUR_NS != self._hour:
+            self._look_at_day(slot_ns)
+        rules = self._rules.get(shape.id)
+        if rules is None:
+            rules = self._rules[shape.id] = self._rules_of(points, shape)
+        doubtful = False
+        if rules.witnesses or self.watch.casts_doubt:
+            doubtful = self.watch.judge(
+                points, shape, numbers, qualities, lambda n: slot_ns + delays_ms[shape.columns[n].request] * 1_000_000
+            )
+        if not _all_inside(numbers, *rules.bounds):
+            for index, (number, low, high) in enumerate(zip(numbers, *rules.bounds, strict=True)):
+                if number is not None and not low <= number <= high:
+                    qualities[index] |= SUSPECT
+                    doubtful = True
+        counters = self._counters
+        for index, request, point, per_ns in rules.counters:
+            number = numbers[index]
             if number is None:
                 continue
-            point = points[index]
-            if point.kind is Kind.COUNTER:
-                suspect = self._counter(point, number, slot_ns + delays_ms[shape.columns[index].request] * 1_000_000)
-            else:
-                bounds = self._bounds.get(point.measurand)
-                if bounds is None:
-                    bounds = self._bounds[point.measurand] = self._bounds_of(point)
-                suspect = not bounds[0] <= number <= bounds[1]
-            if suspect:
+            at_ns = slot_ns + delays_ms[request] * 1_000_000
+            last = counters.get(point.measurand)
+            if last is not None and 0 <= number - last.number <= per_ns * (at_ns - last.at_ns) and number >= 0:
+                last.number, last.at_ns, last.doubted = number, at_ns, None
+            elif self._counter(point, number, at_ns, per_ns):
                 qualities[index] |= SUSPECT
                 doubtful = True
         return doubtful
 
-    def _counter(self, point: Point, number: Number, at_ns: int) -> bool:
+    def _look_at_day(self, slot_ns: int) -> None:
+        """A new hour may be a new day, from which another ratio is in force."""
+        self._hour = slot_ns // HOUR_NS
+        before, self._today = (
+            self._today,
+            dt.datetime.fromtimestamp(slot_ns // NS, self.plant.site.site.zone).date(),
+        )
+        if self.meter.ratio_at(before) is not self.meter.ratio_at(self._today):
+            self._rules.clear()
+
+    def _rules_of(self, points: Sequence[Point], shape: Shape) -> _Rules:
+        lows, highs = list[Number](), list[Number]()
+        for point, column in zip(points, shape.columns, strict=True):
+            low, high = (-math.inf, math.inf) if point.kind is Kind.COUNTER else self._bounds_of(point)
+            if not column.is_float:  # whole numbers are compared faster with whole numbers
+                low = -_HUGE if low == -math.inf else math.ceil(low)
+                high = _HUGE if high == math.inf else math.floor(high)
+            lows.append(low)
+            highs.append(high)
+        counters = tuple(
+            (index, column.request, point, JUMP * self._most_per_hour(point) / HOUR_NS)
+            for index, (point, column) in enumerate(zip(points, shape.columns, strict=True))
+            if point.kind is Kind.COUNTER
+        )
+        return _Rules((tuple(lows), tuple(highs)), counters, Watch.has_part_in(points))
+
+    def _counter(self, point: Point, number: Number, at_ns: int, per_ns: float) -> bool:
         last = self._counters.get(point.measurand)
         if last is None:
             self._counters[point.measurand] = _Counter(number, at_ns)
             return number < 0
-        if self._follows(point, last.number, last.at_ns, number, at_ns) or (
+        if _follows(point, last.number, last.at_ns, number, at_ns, per_ns) or (
             # A second value that follows the doubted one: the counter really went there (reset, exchange, correction).
-            last.doubted is not None and self._follows(point, last.doubted, last.doubted_ns, number, at_ns)
+            last.doubted is not None and _follows(point, last.doubted, last.doubted_ns, number, at_ns, per_ns)
         ):
             last.number, last.at_ns, last.doubted = number, at_ns, None
             return number < 0
         last.doubted, last.doubted_ns = number, at_ns
         return True
-
-    def _follows(self, point: Point, before: Number, before_ns: int, number: Number, at_ns: int) -> bool:
-        """Whether a counter may have run from one value to the other in that time."""
-        moved = number - before
-        if moved < 0 and point.wraps_at is not None:
-            # wraps_at is in the maker's unit; the number is in steps of `scale`
-            moved += point.wraps_at * 10.0 ** -power_of_ten(point.scale)
-        if moved < 0:
-            return False
-        rated = self._rated.get(point.measurand)
-        if rated is None:
-            rated = self._rated[point.measurand] = self._most_per_hour(point)
-        step = 1.0 if isinstance(number, int) else abs(number) * 2.0**-22
-        return moved <= JUMP * rated * max(at_ns - before_ns, NS) / HOUR_NS + 2 * step
 
     def _most_per_hour(self, point: Point) -> float:
         """The rating as the meter would count it in an hour, in the counter's own steps; infinite if none is known."""
@@ -163,3 +199,25 @@ class Plausibility:
     def _primary(self, point: Point) -> float:
         """What the display is multiplied by to give the primary value, today."""
         return float(self.plant.primary_factor(self.meter, point.measurand, self._today))
+
+
+def _all_inside(numbers: Sequence[Number | None], lows: Sequence[Number], highs: Sequence[Number]) -> bool:
+    """Whether every column has a number, and none is out of bounds."""
+    if None in numbers:
+        return False
+    for number, low, high in zip(numbers, lows, highs, strict=True):  # noqa: SIM110 - a generator takes twice the time
+        if not low <= number <= high:  # type: ignore[operator]  # None is not among them
+            return False
+    return True
+
+
+def _follows(point: Point, before: Number, before_ns: int, number: Number, at_ns: int, per_ns: float) -> bool:
+    """Whether a counter may have run from one value to the other in that time."""
+    moved = number - before
+    if moved < 0 and point.wraps_at is not None:
+        # wraps_at is in the maker's unit; the number is in steps of `scale`
+        moved += point.wraps_at * 10.0 ** -power_of_ten(point.scale)
+    if moved < 0:
+        return False
+    step = 1.0 if isinstance(number, int) else abs(number) * 2.0**-22
+    return moved <= per_ns * max(at_ns - before_ns, NS) + 2 * step

@@ -75,6 +75,9 @@ class Schedule(Generic[W]):
     _last: dict[Rate, int] = field(init=False, default_factory=dict)
     _served: dict[str, int] = field(init=False, default_factory=dict)
     _serial: int = field(init=False, default=0)
+    _by_rates: dict[frozenset[Rate], list[tuple[str, frozenset[Rate], int, int]]] = field(
+        init=False, default_factory=dict
+    )
     _seen_ns: int = field(init=False, default=0)
     _next_ns: int | None = field(init=False, default=None)
 
@@ -165,6 +168,17 @@ class Schedule(Generic[W]):
         before = self.lost.get(meter)
         self.lost[meter] = (start_ns, end_ns) if before is None else (min(start_ns, before[0]), max(end_ns, before[1]))
 
+    def _having(self, rates: frozenset[Rate]) -> list[tuple[str, frozenset[Rate], int, int]]:
+        """The meters that have any of some rates: which of them, their place in the order, and the shortest period."""
+        known = self._by_rates.get(rates)
+        if known is None:
+            known = self._by_rates[rates] = [
+                (meter, has & rates, order, min(self.periods[rate] for rate in has & rates))
+                for order, (meter, has) in enumerate(self.meters.items())
+                if has & rates
+            ]
+        return known
+
     def _enter(self, slot_ns: int, rates: frozenset[Rate]) -> list[Turn[W]]:
         given_up: list[Turn[W]] = []
         if self.waiting:
@@ -183,14 +197,11 @@ class Schedule(Generic[W]):
                         turn.owed = True
                         turn.ends_ns = turn.slot_ns + min(self.periods[rate] for rate in turn.rates)
                         self.waiting.append(turn)
-        shortest: dict[frozenset[Rate], int] = {}
-        for order, (meter, has) in enumerate(self.meters.items()):
-            wanted = has & rates
-            if wanted and (rank := self.rank_of(meter, slot_ns, wanted)) is not None:
-                period = shortest.get(wanted)
-                if period is None:
-                    period = shortest[wanted] = min(self.periods[rate] for rate in wanted)
-                self.waiting.append(Turn(meter, slot_ns, wanted, rank, order, ends_ns=slot_ns + period))
+        waiting, rank_of = self.waiting, self.rank_of
+        for meter, wanted, order, period in self._having(rates):
+            rank = rank_of(meter, slot_ns, wanted)
+            if rank is not None:
+                waiting.append(Turn(meter, slot_ns, wanted, rank, order, None, slot_ns + period))
         return given_up
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collector.bus import Line
 
 STALLED_S = 0.25
-"""An alarm that rings so much too late says that the process stood still: first look at what came meanwhile. [s]"""
+"""An alarm that rings so much too late says that the process stood still: a question gets its time once more. [s]"""
 
 
 class _Ask:
@@ -78,11 +78,11 @@ class _Ride:
 class _Open:
     """A question without an answer yet."""
 
-    __slots__ = ("ask", "deadline_s", "index", "request", "ride", "sent_ns")
+    __slots__ = ("ask", "index", "request", "ride", "sent_ns", "sent_s")
 
-    def __init__(self, ride: _Ride, index: int, ask: _Ask, request: bytes, sent_ns: int, deadline_s: float) -> None:
+    def __init__(self, ride: _Ride, index: int, ask: _Ask, request: bytes, sent_ns: int, sent_s: float) -> None:
         self.ride, self.index, self.ask = ride, index, ask
-        self.request, self.sent_ns, self.deadline_s = request, sent_ns, deadline_s
+        self.request, self.sent_ns, self.sent_s = request, sent_ns, sent_s
 
 
 class Stream:
@@ -102,11 +102,10 @@ class Stream:
         self._open: dict[bytes, _Open] = {}
         self._ready: dict[tuple[str, frozenset[Rate]], tuple[Prepared, tuple[_Ask, ...]]] = {}
         self._woken: asyncio.Future[None] | None = None
-        self._alarm_s = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
+        self._watched = False
         self._timeouts = 0
         self._careful = False
-        self._within_s = desk.bus.answer_within_s
+        self._patience = wheel.patience(desk.bus.answer_within_s)
         self._time: Callable[[], float] = lambda: 0.0
 
     def wanted(self) -> bool:
@@ -137,10 +136,13 @@ class Stream:
             inbox.listener = None
             self._wheel.forget(self.tick)
             self._put_back_all()
-            if self._alarm is not None:
-                self._alarm.cancel()
-                self._alarm = None
             self._woken = None
+
+    def interrupt(self) -> None:
+        """Something else needs the line: give way as soon as nothing is open."""
+        self._careful = True
+        if not self._open and not self._queue:
+            self._give_way()
 
     # --- called by the wheel, the connection and the alarm -----------------------------------------------------------
 
@@ -155,6 +157,8 @@ class Stream:
             else:
                 self._careful = True  # hung up while idle, as meters do: connect anew, then go on
                 self._give_way()
+            if self._desk.errands.is_due(self._now_ns()):
+                self.interrupt()
             next_ns = self._desk.schedule.next_ns()
             if next_ns is not None:
                 self._wheel.call_at(next_ns, self.tick)
@@ -183,20 +187,22 @@ class Stream:
         finally:
             self._pass_on_failure()
 
-    def _look(self) -> None:
-        """The alarm rings: has a question waited too long?"""
+    def _look(self, due_s: float) -> None:
+        """Has a question waited too long?"""
+        self._watched = False
+        if not self._open:
+            return
         try:
             now_s = self._time()
-            late_s, self._alarm = now_s - self._alarm_s, None
-            if late_s > STALLED_S:
-                self._set_alarm(now_s + 0.05)
+            if now_s - due_s > STALLED_S:
+                self._watch(now_s)
                 return
             for tag, opened in list(self._open.items()):
-                if opened.deadline_s <= now_s and tag in self._open:
+                if opened.sent_s <= due_s - self._patience.within_s and tag in self._open:
                     del self._open[tag]
                     self._silent(opened)
             if self._open:
-                self._set_alarm(min(opened.deadline_s for opened in self._open.values()))
+                self._watch(now_s)
             self._pump()
         finally:
             self._pass_on_failure()
@@ -255,16 +261,16 @@ class Stream:
             ask = ride.asks[index]
             tag = self._line.next_transaction().to_bytes(2, "big")
             request = tag + ask.tail
-            deadline_s = self._time() + self._within_s
-            questions[tag] = _Open(ride, index, ask, request, self._now_ns(), deadline_s)
+            now_s = self._time()
+            questions[tag] = _Open(ride, index, ask, request, self._now_ns(), now_s)
             ride.contact.figures["requests"] += 1
-            if self._alarm is None:
-                self._set_alarm(deadline_s)
+            if not self._watched:
+                self._watch(now_s)
             transport.write(request)
 
-    def _set_alarm(self, at_s: float) -> None:
-        self._alarm_s = at_s
-        self._alarm = asyncio.get_running_loop().call_at(at_s, self._look)
+    def _watch(self, now_s: float) -> None:
+        self._watched = True
+        self._patience.begin(now_s, self._look)
 
     # --- answers -----------------------------------------------------------------------------------------------------
 

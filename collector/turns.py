@@ -12,6 +12,8 @@ from typing import Protocol
 
 from collector.contact import Contact, Prepared
 from collector.dialects import Decoder, dialect_of
+from collector.errand_desk import errand_desk
+from collector.errands import Row
 from collector.plausibility import Plausibility
 from collector.requests import Piece, requests_by_column, reshaped
 from collector.schedule import QUARTER_NS, Schedule, Turn, periods_of
@@ -21,7 +23,7 @@ from meterline.plant import Plant
 from meterline.profiles import Rate
 from meterline.readings import ClockState, Exchange, MissingSpan, Number, Poll, Quality
 from meterline.settings import Rates
-from meterline.site import Bus
+from meterline.site import Bus, Meter
 
 log = logging.getLogger(__name__)
 
@@ -92,20 +94,24 @@ class TurnDesk:
     ----------
     contacts
         Meter -> what is known of reaching it.
+    errands
+        What the meters are asked beside their turns.
     clock_state
         Says how far the stamping clock can be believed.
     """
 
-    def __init__(self, bus: Bus, plant: Plant, rates: Rates, clock: Clock, sink: Sink) -> None:
+    def __init__(
+        self, bus: Bus, plant: Plant, rates: Rates, clock: Clock, sink: Sink, missed_since_ns: int = 0
+    ) -> None:
         self.bus, self.clock, self.sink = bus, clock, sink
         self.clock_state: Callable[[], ClockState] = lambda: (
             ClockState.SIMULATED if clock.simulated else ClockState.SYNCED
         )
         self.contacts = {
             meter.id: Contact(meter, dialect_of(plant.profile_of(meter), meter.address), Plausibility(meter, plant))
-            for meter in plant.meters_on(bus.id)
+            for meter in sorted(plant.meters_on(bus.id), key=lambda meter: _of_one_setting(meter, bus))
         }
-        self._shared: dict[tuple[str, frozenset[Rate]], Prepared] = {}
+        self.errands = errand_desk(self.contacts, plant.site.site.zone, clock.now_ns(), missed_since_ns)
         self.schedule: Schedule[Work] = Schedule(
             periods_of(rates), {name: _rates_of(contact) for name, contact in self.contacts.items()}, self._rank
         )
@@ -125,7 +131,7 @@ class TurnDesk:
 
     def prepared(self, turn: Turn[Work]) -> Prepared:
         """The plan for a turn."""
-        return self.contacts[turn.meter].prepared(turn.rates, turn.slot_ns, self._shared)
+        return self.contacts[turn.meter].prepared(turn.rates, turn.slot_ns)
 
     def begin(self, turn: Turn[Work]) -> Work:
         """The work of a turn, begun if it has not been."""
@@ -237,7 +243,26 @@ class TurnDesk:
         closed = contact.answered(slot_ns)
         if closed is not None:
             self.sink.missing(closed)
+            self.errands.missed(closed.meter, closed.start_ns, closed.end_ns or slot_ns)
             log.info("%s answers again", contact.meter.id)
+
+    def brought(self, contact: Contact, row: Row, exchanges: tuple[Exchange, ...]) -> None:
+        """Hand on what an errand brought; what the meter only remembered is not judged as if it were read now."""
+        if row.points:
+            contact.plausibility.judge(row.points, row.shape, row.numbers, row.qualities, row.slot_ns, row.delays_ms)
+        self.sink.poll(
+            Poll(
+                contact.meter.id,
+                row.shape,
+                row.slot_ns,
+                row.delays_ms,
+                self.clock_state(),
+                tuple(row.numbers),
+                tuple(row.qualities) if any(row.qualities) else (),
+                row.source,
+                exchanges,
+            )
+        )
 
     def _poll_of(self, turn: Turn[Work], contact: Contact, work: Work) -> Poll:
         plan = work.prepared.plan
@@ -266,6 +291,12 @@ class TurnDesk:
             tuple(work.qualities) if work.doubtful else (),
             exchanges=tuple(work.exchanges),
         )
+
+
+def _of_one_setting(meter: Meter, bus: Bus) -> tuple[bool, str]:
+    """Sorts meters of one speed and parity together: turns go round in this order, so the line is switched seldom."""
+    settings = meter.settings_on(bus)
+    return settings != bus.settings, str(settings)
 
 
 def _rates_of(contact: Contact) -> frozenset[Rate]:

@@ -52,6 +52,16 @@ class Watch:
         self.is_other = False
         self._warned = ""
 
+    @property
+    def casts_doubt(self) -> bool:
+        """Whether what it said last makes its counters doubtful."""
+        return self.is_other or (bool(self._doubts) and any(self._doubts.values()))
+
+    @staticmethod
+    def has_part_in(points: Sequence[Point]) -> bool:
+        """Whether the meter's word about itself is among the points."""
+        return any(point.doubt_if or point.measurand.startswith(_OWN) for point in points)
+
     def judge(
         self,
         points: Sequence[Point],

@@ -1,12 +1,14 @@
 """One alarm clock for all connections of a gateway: who is due at a slot is called at that slot, without a task each.
 
 Five hundred meters have five hundred connections but only one grid of slots. The wheel waits for the next slot that
-anybody asked for, and then calls all who did.
+anybody asked for, and then calls all who did. Time-outs of equal length end in the order in which they began, so those
+need one alarm, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from meterline.clock import NS, Clock
@@ -17,6 +19,35 @@ LOOK_UP_SIMULATED_S = 0.02
 """A simulated site's clock may stand still until its whole plant is up, and then run hundreds of times faster. [s]"""
 
 
+class Patience:
+    """Calls back so many seconds after each question: time-outs of one length.
+
+    Parameters
+    ----------
+    within_s
+        The length. [s]
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self.within_s = within_s
+        self._ends: deque[tuple[float, Callable[[float], None]]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def begin(self, now_s: float, call: Callable[[float], None]) -> None:
+        """Call with the moment when the time is up; there is no taking back. [s of the loop]"""
+        self._ends.append((now_s + self.within_s, call))
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_at(now_s + self.within_s, self._ring)
+
+    def _ring(self) -> None:
+        loop = asyncio.get_running_loop()
+        now_s, ends = loop.time(), self._ends
+        while ends and ends[0][0] <= now_s:
+            end_s, call = ends.popleft()
+            loop.call_soon(call, end_s)
+        self._alarm = loop.call_at(ends[0][0], self._ring) if ends else None
+
+
 class Wheel:
     """Calls whoever asked for a slot when the clock gets there; everybody, if the clock was set back."""
 
@@ -25,8 +56,13 @@ class Wheel:
         self._most_s = LOOK_UP_S if clock.factor == 1.0 else LOOK_UP_SIMULATED_S
         self._due: dict[int, list[Callable[[], None]]] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        self._patiences: dict[float, Patience] = {}
         self._target_ns = 0
         self._seen_ns = 0
+
+    def patience(self, within_s: float) -> Patience:
+        """The time-outs of one length."""
+        return self._patiences.setdefault(within_s, Patience(within_s))
 
     def call_at(self, slot_ns: int, call: Callable[[], None]) -> None:
         """Call once when the clock has reached a slot. An error of the callee is the callee's to handle."""

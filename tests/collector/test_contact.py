@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 
-from collector.contact import FORGET_NS, PROBE_MOST_S, Contact, Prepared
+from collector.contact import FORGET_NS, PROBE_MOST_S, Contact
 from collector.dialects import ModbusDialect
 from collector.plan import Block
 from collector.plausibility import Plausibility
@@ -28,8 +27,8 @@ def contact(profile: ModbusProfile = MODBUS["eastron-sdm630"]) -> Contact:
     return Contact(meter, ModbusDialect(profile, 1), Plausibility(meter, site))
 
 
-def plan_of(one: Contact, slot_ns: int = 0, shared: Any = None) -> Plan[Block, CellPoint]:
-    return one.prepared(ALL, slot_ns, {} if shared is None else shared).plan
+def plan_of(one: Contact, slot_ns: int = 0) -> Plan[Block, CellPoint]:
+    return one.prepared(ALL, slot_ns).plan
 
 
 def test_silence_is_one_span() -> None:
@@ -89,13 +88,12 @@ def test_a_line_that_is_down_does_not_make_its_meters_wait() -> None:
 
 
 def test_meters_of_one_type_share_a_plan_until_one_differs() -> None:
-    shared: dict[tuple[str, frozenset[Rate]], Prepared] = {}
     first, second = contact(), contact()
-    assert plan_of(first, 0, shared) is plan_of(second, 0, shared)
+    assert plan_of(first, 0) is plan_of(second, 0)
     first.learn_cut((Table.INPUT, 0x0034), 0)
-    assert any(b.address < 0x0034 < b.address + b.count for b in plan_of(second, 1, shared).blocks)
-    assert not any(b.address < 0x0034 < b.address + b.count for b in plan_of(first, 1, shared).blocks)
-    assert plan_of(first, FORGET_NS, shared) is plan_of(second, 0, shared), "forgotten after an hour"
+    assert any(b.address < 0x0034 < b.address + b.count for b in plan_of(second, 1).blocks)
+    assert not any(b.address < 0x0034 < b.address + b.count for b in plan_of(first, 1).blocks)
+    assert plan_of(first, FORGET_NS) is plan_of(second, 0), "forgotten after an hour"
 
 
 def test_a_refused_point_keeps_its_column_and_is_asked_again_after_an_hour() -> None:
