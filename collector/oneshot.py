@@ -7,9 +7,9 @@ from typing import Any
 
 from collector.bus import Line
 from collector.dialects import AnyDialect, dialect_of, put
-from collector.poller import Tap
 from collector.requests import Piece, Plan, requests_by_column, reshaped
 from collector.transports import Transport
+from collector.turns import Tap
 from meterline.clock import Clock
 from meterline.errors import BusError, ConfigError, Garbled, LineDown, Problem, Refused, Silent
 from meterline.profiles import Profile
@@ -47,50 +47,70 @@ async def read_meter(
         Nothing usable came; the message says what to check on site.
     """
     dialect = dialect_of(profile, meter.address)
-    plan = dialect.plan()
-    if not plan.blocks:
+    if not dialect.plan().blocks:
         raise ConfigError(
             [Problem(profile.profile, "points", "none is enabled", "compare them with the display, then enable them")]
         )
     line = Line(bus, clock, transport)
-    reading = _Reading(dialect, plan, clock.now_ns() // 1_000_000 * 1_000_000)
-    todo = list(plan.blocks)
-    last: BusError | None = None
     try:
-        while todo:
-            block = todo.pop(0)
-            error = await _ask(line, meter, block, reading, tap)
-            if error is None:
-                continue
-            last = error
-            if isinstance(error, LineDown) or (isinstance(error, Silent) and not reading.came):
-                break
-            parting = dialect.parts(block) if isinstance(error, Refused) and dialect.lacks(error.code) else None
-            if parting is not None:
-                todo[:0] = parting[0]
-            else:
-                reading.close(block, clock.now_ns())
+        return [await read_on(line, meter, dialect, clock, tap)]
     finally:
         line.close()
+
+
+async def read_on(
+    line: Line,
+    meter: Meter,
+    dialect: AnyDialect,
+    clock: Clock,
+    tap: Tap | None = None,
+    unanswered: set[Hashable] | None = None,
+) -> Poll:
+    """Like `read_meter`, on a line whose owner stands aside meanwhile.
+
+    Parameters
+    ----------
+    unanswered
+        Likenesses of questions this meter may still answer late; brought up to date.
+    """
+    plan = dialect.plan()
+    reading = _Reading(dialect, plan, clock.now_ns() // 1_000_000 * 1_000_000, unanswered)
+    todo = list(plan.blocks)
+    last: BusError | None = None
+    while todo:
+        block = todo.pop(0)
+        error = await _ask(line, meter, block, reading, tap)
+        if error is None:
+            continue
+        last = error
+        if isinstance(error, LineDown) or (isinstance(error, Silent) and not reading.came):
+            break
+        parting = dialect.parts(block) if isinstance(error, Refused) and dialect.lacks(error.code) else None
+        if parting is not None:
+            todo[:0] = parting[0]
+        else:
+            reading.close(block, clock.now_ns())
     if not reading.came:
         assert last is not None
         raise type(last)(last.code, _refusal_hint(last, dialect)) if isinstance(last, Refused) else last
     for block in todo:
         reading.close(block, clock.now_ns())
-    return [reading.poll(meter.id, ClockState.SIMULATED if clock.simulated else ClockState.SYNCED)]
+    return reading.poll(meter.id, ClockState.SIMULATED if clock.simulated else ClockState.SYNCED)
 
 
 class _Reading:
     """The numbers as they come in."""
 
-    def __init__(self, dialect: AnyDialect, plan: Plan[Any, Any], slot_ns: int) -> None:
+    def __init__(
+        self, dialect: AnyDialect, plan: Plan[Any, Any], slot_ns: int, unanswered: set[Hashable] | None = None
+    ) -> None:
         self.dialect, self.plan, self.slot_ns = dialect, plan, slot_ns
         self.numbers: list[Number | None] = [None] * len(plan.points)
         self.qualities: list[int] = [int(Quality.MISSING)] * len(plan.points)
         self.done: list[Piece] = []
         self.delays_ms: list[int] = []
         self.exchanges: list[Exchange] = []
-        self.unanswered: set[Hashable] = set()
+        self.unanswered: set[Hashable] = set() if unanswered is None else unanswered
         self.came = False
 
     def take(self, block: Piece, payload: bytes, answered_ns: int) -> None:

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Hashable
 
 from collector.bus import Line, Outcome
 from collector.contact import Contact
 from collector.dialects import ModbusDialect, put
+from collector.oneshot import read_on
 from collector.schedule import Turn
 from collector.stream import Stream
 from collector.transports import HasInbox, Transport
 from collector.turns import Sink, Tap, TurnDesk, Work
 from collector.wheel import Wheel
 from meterline.clock import Clock
-from meterline.errors import Garbled, LineDown, Refused, Silent
+from meterline.errors import BusError, Garbled, LineDown, Refused, Silent
 from meterline.plant import Plant
-from meterline.readings import ClockState, Exchange
+from meterline.readings import ClockState, Exchange, Poll
 from meterline.settings import Rates
 from meterline.site import Bus
 
@@ -42,6 +44,9 @@ class BusMaster:
     ----------
     wheel
         Shared by all buses of a gateway that has many connections; made here if None.
+    missed_since_ns
+        When the gateway last read before it was started; what its meters remember of the time since is fetched. 0: it
+        never did, or does not know. [ns]
     """
 
     def __init__(
@@ -55,11 +60,14 @@ class BusMaster:
         *,
         transport: Transport | None = None,
         wheel: Wheel | None = None,
+        missed_since_ns: int = 0,
     ) -> None:
         self.bus, self.clock, self._tap = bus, clock, tap
         self.line = Line(bus, clock, transport)
-        self._desk = TurnDesk(bus, plant, rates, clock, sink)
+        self._desk = TurnDesk(bus, plant, rates, clock, sink, missed_since_ns)
         self._contacts, self._schedule = self._desk.contacts, self._desk.schedule
+        self._wishes: deque[tuple[Contact, asyncio.Future[Poll]]] = deque()
+        self._nap: asyncio.Timeout | None = None
         self._stream: Stream | None = None
         self_driving = bus.kind == "modbus-tcp" and bus.tid_check == "strict" and not bus.gap_ms
         if self_driving and isinstance(self.line.transport, HasInbox):
@@ -102,17 +110,43 @@ class BusMaster:
         try:
             while True:
                 self._desk.advance()
+                if self._wishes:
+                    await self._grant(*self._wishes.popleft())
+                    continue
+                if await self._run_errand(idle=False):
+                    continue
                 if self._stream is not None and self._stream.wanted():
                     await self._drive(self._stream)
                 turn_or_none = self._schedule.pick()
                 if turn_or_none is not None:
                     await self._serve(turn_or_none)
+                elif await self._run_errand(idle=True):
+                    continue
                 elif (next_ns := self._schedule.next_ns()) is not None:
                     await self._sleep(next_ns)
                 else:
                     await asyncio.get_running_loop().create_future()  # a bus without meters has nothing to do
         finally:
             self.line.close()
+
+    async def _run_errand(self, *, idle: bool) -> bool:
+        """Ask one question that has no slot to keep; False if there is none to ask now."""
+        picked = self._desk.errands.pick(self.clock.now_ns(), idle=idle, ready=self._is_well)
+        if picked is None:
+            return False
+        meter, request = picked
+        contact = self._contacts[meter]
+        outcome = await self._ask(contact, request)
+        lacks = isinstance(outcome.error, Refused) and contact.dialect.lacks(outcome.error.code)
+        rows, exchanges = self._desk.errands.take(meter, outcome, lacks, self.clock.now_ns())
+        for row in rows:
+            self._desk.brought(contact, row, exchanges)
+        return True
+
+    def _is_well(self, meter: str) -> bool:
+        """Whether a meter answers, and owes no answer."""
+        contact = self._contacts[meter]
+        return not contact.failures and not contact.unanswered and bool(contact.last_good_ns)
 
     async def _drive(self, stream: Stream) -> None:
         """Let the connection drive itself until something needs care."""
@@ -124,10 +158,44 @@ class BusMaster:
     async def _sleep(self, until_ns: int) -> None:
         """Wait for a slot, but look at the clock every few seconds: it may have been set back."""
         try:
-            async with asyncio.timeout(LOOK_UP_S):
+            async with asyncio.timeout(LOOK_UP_S) as self._nap:
                 await self.clock.sleep_until(until_ns)
         except TimeoutError:
             return
+        finally:
+            self._nap = None
+
+    async def read_now(self, meter: str) -> Poll:
+        """Read one meter at once, between two turns: for a person beside it. The poll goes to nobody else.
+
+        A meter given up for silent is thereby asked at once, and belongs to the others again if it answers.
+
+        Raises
+        ------
+        KeyError
+            No such meter on this bus.
+        BusError
+            As `collector.oneshot.read_meter` says.
+        """
+        granted: asyncio.Future[Poll] = asyncio.get_running_loop().create_future()
+        self._wishes.append((self._contacts[meter], granted))
+        if self._stream is not None:
+            self._stream.interrupt()
+        if self._nap is not None and not self._nap.expired():
+            self._nap.reschedule(asyncio.get_running_loop().time())
+        return await granted
+
+    async def _grant(self, contact: Contact, granted: asyncio.Future[Poll]) -> None:
+        contact.asked(self.clock.monotonic_s(), self.clock.now_ns())
+        try:
+            poll = await read_on(self.line, contact.meter, contact.dialect, self.clock, self._tap, contact.unanswered)
+        except BusError as error:
+            if not granted.done():
+                granted.set_exception(error)
+            return
+        contact.failures = 0
+        if not granted.done():
+            granted.set_result(poll)
 
     async def _serve(self, turn: Turn[Work]) -> None:
         desk = self._desk

@@ -6,6 +6,7 @@ Frames are made by pymodbus and by the ``dlt645`` package, never by the code und
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -63,6 +64,12 @@ class FakeMeter:
         return bytes((function, len(data))) + data
 
 
+@functools.cache
+def _item_service() -> MeterServerService:
+    """One for all meters: it takes a second to make."""
+    return MeterServerService(None)
+
+
 class ItemMeter:
     """A DL/T 645 meter that the ``dlt645`` package answers for; attributes as those of `FakeMeter`.
 
@@ -73,11 +80,7 @@ class ItemMeter:
     """
 
     def __init__(self, address: str, energies: Mapping[str, float], variables: Mapping[str, float]) -> None:
-        self._service = MeterServerService(None, bytearray.fromhex(address)[::-1])
-        for di, value in energies.items():
-            assert self._service.set_00(int(di, 16), value)
-        for di, value in variables.items():
-            assert self._service.set_02(int(di, 16), value)
+        self._shown = (energies, variables)
         self.address = bytes.fromhex(address)[::-1]
         self.delay_s, self.silent, self.busy_until_s = 0.05, False, 0.0
         self.spoil: Callable[[bytes], list[bytes]] = lambda frame: [frame]
@@ -88,7 +91,11 @@ class ItemMeter:
         self.asked.append((asyncio.get_running_loop().time(), raw))
         frame = DLT645Protocol.deserialize(raw)
         assert frame is not None, "a request the package does not understand left the port"
-        return bytes(self._service.handle_request(frame))
+        service = _item_service()
+        service.address = bytearray(self.address)
+        for show, values in zip((service.set_00, service.set_02), self._shown, strict=True):
+            assert all(show(int(di, 16), value) for di, value in values.items())
+        return bytes(service.handle_request(frame))
 
 
 class MemoryLine:

@@ -25,7 +25,7 @@ FEW = ITEMS.model_copy(
     update={"points": tuple(p for p in ITEMS.points if p.di in ("00010000", "02010100", "02010200"))}
 )
 FAST, SLOW = LineSettings(9600, "N", 1), LineSettings(2400, "E", 1)
-ADDRESS = "000012345678"
+ADDRESS, OTHER = "000012345678", "000012345679"
 
 
 def mixed(kind: str = "serial") -> tuple[Plant, MemoryLine]:
@@ -35,11 +35,13 @@ def mixed(kind: str = "serial") -> tuple[Plant, MemoryLine]:
         {"profile": "eastron-sdm120"},
         {"profile": "few", "address": ADDRESS, "line": {"baud": 2400, "parity": "E"}},
         {"profile": "eastron-sdm120", "gap_ms": 300},
+        {"profile": "few", "address": OTHER, "line": {"baud": 2400, "parity": "E"}},
         profiles={"few": FEW},
     )
     line = MemoryLine({1: FakeMeter(), 3: FakeMeter()})
     line.items.append(ItemMeter(ADDRESS, {"00010000": 123456.78}, {"02010100": 231.4, "02010200": 229.9}))
-    line.tuned = {1: FAST, 3: FAST, ADDRESS: SLOW}
+    line.items.append(ItemMeter(OTHER, {"00010000": 0.01}, {"02010100": 1.0, "02010200": 2.0}))
+    line.tuned = {1: FAST, 3: FAST, ADDRESS: SLOW, OTHER: SLOW}
     return site, line
 
 
@@ -56,7 +58,7 @@ def test_two_speeds_and_two_protocols_on_one_wire(kind: str) -> None:
 
     master = run(scenario)
     assert not got.spans
-    for meter in ("m1", "m2", "m3"):
+    for meter in ("m1", "m2", "m3", "m4"):
         polls = [poll for poll in got.polls if poll.meter == meter]
         assert len(polls) == 6, meter
         assert all(not poll.qualities for poll in polls), meter
@@ -64,13 +66,13 @@ def test_two_speeds_and_two_protocols_on_one_wire(kind: str) -> None:
         "energy.active.import": "123456.78", "voltage.l1n": "231.4", "voltage.l2n": "229.9"
     }  # fmt: skip
     turns = [settings for _, settings in line.settings]
-    assert turns == [SLOW, FAST] * 7, "once there and back a cycle; at the quarter hour counters go first, so twice"
-    assert master.line.switches == 14
+    assert turns == ([SLOW, FAST] * 7)[:-1], "there and back a cycle, at the quarter hour twice: counters first"
+    assert master.line.switches == 13
     for at, settings in line.settings:
         asked = min(when for when, _ in line.sent if when > at)
         assert asked - at >= max(0.02, SLOW.silence_s) - 1e-6, f"guard time before the first question at {settings}"
         before = max((when for when, _ in line.sent if when <= at), default=0.0)
-        assert at - before > 0.03, "not before the last answer is in"
+        assert at - before >= 0.03 - 1e-6, "not before the last answer is in"
 
 
 def test_a_gap_of_one_meter_costs_the_others_nothing() -> None:
@@ -115,7 +117,7 @@ def test_a_refused_setting_is_told_and_the_other_meters_go_on() -> None:
         await during(60, BusMaster(site.buses["line"], site, rates, clock, got, transport=line).run())
 
     run(scenario)
-    assert {(span.meter, span.cause) for span in got.spans} == {("m2", "line-down")}
+    assert {(span.meter, span.cause) for span in got.spans} == {("m2", "line-down"), ("m4", "line-down")}
     assert len([poll for poll in got.polls if poll.meter == "m3"]) == 6
 
 
