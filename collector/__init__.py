@@ -23,5 +23,6 @@ from collector.dialects import plan_of
 from collector.oneshot import read_meter
 from collector.poller import BusMaster, Sink, Tap
 from collector.requests import Plan
+from collector.wheel import Wheel
 
-__all__ = ["BusMaster", "Plan", "Sink", "Tap", "describe", "plan_of", "read_meter"]
+__all__ = ["BusMaster", "Plan", "Sink", "Tap", "Wheel", "describe", "plan_of", "read_meter"]

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-from collector import BusMaster
+from collector import BusMaster, Wheel
 from gateway_firmware_py.batcher import Batcher
 from gateway_firmware_py.files import DiskFiles, Files
 from gateway_firmware_py.frames import FrameRing
@@ -253,9 +253,9 @@ class Gateway:
 
 
 def _buses(settings: GatewaySettings, clock: Clock, sink: Batcher) -> Sources:
-    plant = settings.plant
+    plant, wheel = settings.plant, Wheel(clock)
     return {
-        bus.id: BusMaster(bus, plant, settings.file.rates, clock, sink).run
+        bus.id: BusMaster(bus, plant, settings.file.rates, clock, sink, wheel=wheel).run
         for bus in plant.buses.values()
         if bus.gateway == settings.id
     }
