@@ -180,6 +180,10 @@ class Dlt645Dialect:
     def request(self, block: ItemBlock) -> dlt645.ReadItem:
         return dlt645.ReadItem(self.address, block.di, block.expected, self.profile.limits.preamble)
 
+    def memory_request(self, di: str, expected: int, detail: bytes = b"") -> dlt645.ReadItem:
+        """A request for something the meter remembers, which no point of the page stands for."""
+        return dlt645.ReadItem(self.address, di, expected, self.profile.limits.preamble, detail=detail)
+
     def question(self, request: dlt645.ReadItem, line: Line) -> Question:
         if not line.frames_by_silence:
             raise FrameError("DL/T 645 does not travel in Modbus/TCP frames; the bus must be serial or rtu-over-tcp")

@@ -25,7 +25,7 @@ RETRY_FIRST_NS, RETRY_MOST_NS = 60 * NS, 3_600 * NS
 """After an errand that failed: the rest before it is tried again, doubled each time. [ns]"""
 LACKING_NS = 86_400 * NS
 """What the meter says it has not got is asked for again after this. [ns]"""
-QUIET_NS = 5 * NS
+QUIET_NS = 20 * NS
 """Having found nothing to do, look again after this. [ns]"""
 PATIENCE_NS = 600 * NS
 """An errand that has waited this long for a free line is asked between two turns. [ns]"""
@@ -67,6 +67,10 @@ class Row:
     numbers: list[Number | None]
     qualities: list[int]
     source: Source = Source.WIRE
+
+    def read_ns(self, column: int) -> int:
+        """When a number was read, UTC. [ns]"""
+        return self.slot_ns + self.delays_ms[self.shape.columns[column].request] * 1_000_000
 
 
 Steps = Generator[Hashable, Reply, Sequence[Row]]
@@ -271,6 +275,15 @@ class Desk:
         self._waiting_since: int | None = None
         self._quiet_until_ns = 0
 
+    def is_due(self, now_ns: int) -> bool:
+        """Whether there is something to ask: cheap, for whoever wants to know at every slot."""
+        if not self._errands or self._quiet_until_ns - QUIET_NS <= now_ns < self._quiet_until_ns:
+            return False
+        if any(due_ns is not None and due_ns <= now_ns for due_ns in map(Errands.next_ns, self._errands.values())):
+            return True
+        self._quiet_until_ns = now_ns + QUIET_NS
+        return False
+
     def pick(self, now_ns: int, *, idle: bool, ready: Callable[[str], bool]) -> tuple[str, Hashable] | None:
         """The next question that has no slot to keep, and whose meter it is for.
 
@@ -281,7 +294,7 @@ class Desk:
         ready
             Whether a meter may be asked: it answers, and owes no answer.
         """
-        if self._quiet_until_ns - QUIET_NS <= now_ns < self._quiet_until_ns:
+        if not self.is_due(now_ns):
             return None
         if self._waiting_since is None or self._waiting_since > now_ns:
             self._waiting_since = now_ns

@@ -122,7 +122,6 @@ class Midnights:
     missed_since_ns: int = 0
     _pace: Pace = field(default_factory=lambda: Pace(DAY_NS, after_ns=CLEAR_OF_MIDNIGHT_NS))
     _newest_ns: int = 0
-    _lacking: set[str] = field(default_factory=set)
 
     def due_ns(self) -> int:
         return self._pace.next_ns
@@ -162,13 +161,10 @@ class Midnights:
         columns: list[Column] = []
         numbers: list[int | None] = []
         for block in self.freeze.blocks:
-            if block.di in self._lacking:
-                continue
             reply = yield self.ask(f"{block.di}{ago:02X}", EACH_COUNTER * len(block.counters))
             if reply.payload is None:
                 if not reply.lacks:
                     raise Failed
-                self._lacking.add(block.di)
                 continue
             for index, name in enumerate(block.counters):
                 raw = reply.payload[EACH_COUNTER * index : EACH_COUNTER * (index + 1)]
@@ -178,9 +174,9 @@ class Midnights:
         after = yield time
         when = moment(before.payload)
         at_ns = moment_ns(when, self.zone) if when else None
-        if after.payload != before.payload or not columns:
+        if after.payload != before.payload:
             raise Failed
-        if at_ns is None or not now_ns - (self.freeze.days + 1) * DAY_NS < at_ns <= now_ns + DAY_NS:
+        if not columns or at_ns is None or not now_ns - (self.freeze.days + 1) * DAY_NS < at_ns <= now_ns + DAY_NS:
             return None  # it has never frozen, or so long ago that the meter has been off since
         return _memory_row(self.profile, at_ns, columns, numbers, self.watch)
 
