@@ -149,6 +149,7 @@ def lint_toy(tree: Path, module: str, line: str) -> str:
         ("meterline.plant", "import collector", "the kernel imports none of us"),
         ("meterline.plant", "import numpy", "the edge starts on a box without numpy"),
         ("meterline.plant", "import typer", "typer and rich live"),
+        ("meterline.verify.judge", "import meterline.wire", "verify: the standard library"),
         ("collector.plan", "import headend.stores", "edge and head-end meet only"),
         ("collector.plan", "import gateway_firmware_py", "never upwards"),
         ("collector.bus", "import meterline.cli", "nobody imports the command line"),

@@ -6,6 +6,7 @@ ratios, intervals or findings: those are derived, revisioned and kept in the cat
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,8 @@ from meterline.clock import NS
 from meterline.readings import MissingSpan, Poll, Reading
 from meterline.wire import Batch, LostRange, Ranges
 
+_DAY_NS = 86_400 * NS
+_EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 Key = tuple[str, str, int]
 """``(gateway, epoch, seq)``: what a batch is known by."""
 Cursor = Mapping[str, int]
@@ -34,6 +37,11 @@ class Span:
     def joined(self, other: Span) -> Span:
         """The shortest stretch that holds both."""
         return Span(min(self.start_ns, other.start_ns), max(self.end_ns, other.end_ns))
+
+
+def day_name(t_ns: int) -> str:
+    """The UTC day of a moment, ``YYYY-MM-DD``."""
+    return dt.date.fromordinal(_EPOCH_DAY + t_ns // _DAY_NS).isoformat()
 
 
 @dataclass(frozen=True, slots=True)

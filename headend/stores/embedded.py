@@ -10,7 +10,6 @@ kept together or not at all.
 
 from __future__ import annotations
 
-import datetime as dt
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -32,24 +31,25 @@ from headend.stores.api import (
     Receipt,
     Span,
     Totals,
+    day_name,
     is_ahead,
     newest_readings,
     rank_of,
 )
 from headend.stores.assemble import Group, Tie, assemble
+from headend.stores.mending import mend
+from headend.stores.proof import DayFileProofs
 from headend.stores.silences import settled, touching
-from meterline.clock import NS
 from meterline.errors import StoreUnavailable
 from meterline.ranges import RangeSet
 from meterline.readings import MissingSpan, Poll, Reading
 from meterline.wire import LostRange, Ranges
 
-_DAY_NS = 86_400 * NS
 _OPEN_DAYS = 3
 """Files kept open for writing: today's, yesterday's around midnight, one of a backlog."""
 
 
-class EmbeddedReader:
+class EmbeddedReader(DayFileProofs):
     """The reading half over a folder of day files; opens nothing for writing.
 
     Parameters
@@ -242,6 +242,7 @@ class EmbeddedStore(EmbeddedReader):
         self._lock = _only_writer(self.folder)
         self._writers: OrderedDict[str, hot.DayWriter] = OrderedDict()
         self._guard = threading.Lock()
+        self._writing = threading.Lock()
         self._ledger: dict[str, dict[str, RangeSet]] = {}
         for gateway in super().gateways():
             for epoch, ranges in super().received(gateway).items():
@@ -249,9 +250,13 @@ class EmbeddedStore(EmbeddedReader):
         self._latest = super()._newest()
 
     def append(self, blocks: Sequence[Block]) -> Receipt:
+        with self._writing:
+            return self._append(blocks)
+
+    def _append(self, blocks: Sequence[Block]) -> Receipt:
         days: dict[str, list[Block]] = {}
         for block in blocks:
-            days.setdefault(_day(block.batch.at_ns), []).append(block)
+            days.setdefault(day_name(block.batch.at_ns), []).append(block)
         new: list[Block] = []
         conflicts: list[Key] = []
         readings = 0
@@ -280,6 +285,32 @@ class EmbeddedStore(EmbeddedReader):
         while len(self._writers) > _OPEN_DAYS:
             self._writers.popitem(last=False)[1].close()
         return Receipt(tuple(block.key for block in new), readings, tuple(conflicts))
+
+    def forget(self, gateway: str, epoch: str, without: Collection[int] = ()) -> Ranges:
+        """Claim no more of an epoch than the files hold; which numbers are no longer claimed.
+
+        Parameters
+        ----------
+        without
+            Batches to be taken out, too; the caller has put their bytes aside.
+
+        Raises
+        ------
+        StoreUnavailable
+            A file cannot be written.
+        """
+        with self._writing:
+            while self._writers:  # a file removed under its writer takes what is written to nowhere
+                self._writers.popitem()[1].close()
+            for path in self._days():
+                mend(path, gateway, epoch, without)
+            here = RangeSet(super().received(gateway).get(epoch, ()))
+            with self._guard:
+                gone = self._ledger.get(gateway, {}).get(epoch, RangeSet()).copy()
+                self._ledger.setdefault(gateway, {})[epoch] = here
+            for first, last in here:
+                gone.remove(first, last)
+            return gone.ranges
 
     def received(self, gateway: str) -> Mapping[str, Ranges]:
         with self._guard:
@@ -401,10 +432,6 @@ def _only_writer(folder: Path) -> sqlite3.Connection:
         lock.close()
         raise StoreUnavailable(f"{folder}: another process is writing here ({error}); stop it first") from error
     return lock
-
-
-def _day(t_ns: int) -> str:
-    return dt.date.fromordinal(dt.date(1970, 1, 1).toordinal() + t_ns // _DAY_NS).isoformat()
 
 
 def _lists(texts: Iterator[str]) -> list[list[int]]:

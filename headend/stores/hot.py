@@ -428,12 +428,12 @@ def changed_in(db: sqlite3.Connection, after: int) -> tuple[int, dict[str, Span]
     rows = db.execute(
         "SELECT m.name, min(p.t), max(p.t) + 1 FROM polls p JOIN meters m ON m.id = p.meter"
         " WHERE p.id >= ? GROUP BY p.meter",
-        (_first_poll_after(db, after),),
+        (first_poll_after(db, after),),
     )
     return newest, {meter: Span(start, end) for meter, start, end in rows}
 
 
-def _first_poll_after(db: sqlite3.Connection, batch: int) -> int:
+def first_poll_after(db: sqlite3.Connection, batch: int) -> int:
     """Polls are numbered in the order of their batches, so the place is found by halving, without an index."""
     low, high = 1, 1 + db.execute("SELECT coalesce(max(id), 0) FROM polls").fetchone()[0]
     while low < high:
