@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from analytics.baselines.expected_day import DayBook, Expected
+from analytics.baselines.expected_day import DayBooks, Expected
 
-__all__ = ["DayBook", "Expected"]
+__all__ = ["DayBooks", "Expected"]

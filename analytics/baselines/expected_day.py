@@ -6,119 +6,158 @@ few weeks are enough. What was judged an anomaly is not learnt; medians keep out
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.series import FloatArray
+from analytics.series import BoolArray, FloatArray, IntArray
 
-KEPT_DAYS = 42
+HOURS = 24
+WEEKDAYS, KEPT = 7, 6
+"""Of each weekday the last six days that were learnt are kept."""
 FEWEST = 3
 """Days of the same kind needed before anything is expected."""
+FEWEST_DAYS = 14
 POOLED_DAYS = 15
 """The latest so many days of one kind are used: three weeks of working days; seasons move on."""
 ALIKE = 0.12
 """Weekdays whose median days differ by less than this part of the mean are one kind."""
+FEWEST_HOURS = 20
+NO_DAY = -1
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What is expected of a day.
+    """What is expected of a day at many meters.
 
     Attributes
     ----------
-    hours : (24,) float64
+    there : (m,) bool
+        Enough was learnt to expect anything.
+    hours : (m, 24) float64
         Median of each hour over the days of this kind. [kW]
+    mean, idle, work : (m,) float64
+        Mean, and the levels of the quiet and of the busy hours. [kW]
+    low, high : (m,) float64
+        Idle and working level of the whole week. [kW]
+    busiest : (m, 24) float64
+        Each hour on the busiest kind of day. [kW]
     """
 
+    there: BoolArray
     hours: FloatArray
-
-    @cached_property
-    def _sorted(self) -> FloatArray:
-        return np.sort(self.hours)
-
-    @cached_property
-    def mean(self) -> float:
-        return float(self.hours.mean())
-
-    @property
-    def idle(self) -> float:
-        """Level of the quiet hours. [kW]"""
-        return float(self._sorted[2] * 0.7 + self._sorted[3] * 0.3)
-
-    @property
-    def work(self) -> float:
-        """Level of the busy hours. [kW]"""
-        return float(self._sorted[20] * 0.3 + self._sorted[21] * 0.7)
+    mean: FloatArray
+    idle: FloatArray
+    work: FloatArray
+    low: FloatArray
+    high: FloatArray
+    busiest: FloatArray
 
 
-@dataclass
-class DayBook:
-    """The days a meter's expectation is learnt from; at most `KEPT_DAYS` of 24 hours (8 kB)."""
+class DayBooks:
+    """The days that the expectations of many meters are learnt from.
 
-    days: list[FloatArray] = field(default_factory=list)
-    index: list[int] = field(default_factory=list)
-    _typical: dict[int, FloatArray] = field(default_factory=dict)
-    _asked: tuple[int, Expected | None] | None = None
-    _range: tuple[float, float] | None = None
+    Attributes
+    ----------
+    hours : (m, 7, 6, 24) float16
+        By weekday, in units of each meter's `unit`: a power of two that leaves three to four digits.
+    index : (m, 7, 6) int32
+        Number of each day since the epoch, `NO_DAY` for none.
+    typical : (m, 7, 24) float32
+        Median day of each weekday. [kW]
+    """
 
-    def learn(self, day: int, hours: FloatArray) -> None:
-        """Add a day that was judged sound; one with more than four unknown hours teaches nothing."""
-        known = np.isfinite(hours)
-        if known.sum() < 20:
+    def __init__(self, m: int) -> None:
+        self.hours = np.full((m, WEEKDAYS, KEPT, HOURS), np.nan, np.float16)
+        self.index: np.ndarray[tuple[int, ...], np.dtype[np.int32]] = np.full((m, WEEKDAYS, KEPT), NO_DAY, np.int32)
+        self.typical = np.full((m, WEEKDAYS, HOURS), np.nan, np.float32)
+        self.unit: FloatArray = np.full(m, np.nan)
+        self.low: FloatArray = np.full(m, np.nan)
+        self.high: FloatArray = np.full(m, np.nan)
+
+    def _reach(self, all_of_them: bool, there: BoolArray) -> None:
+        """Idle and working level of the whole week, once a week: 10 and 90 % quantiles of all hours."""
+        rows = np.flatnonzero(there & (all_of_them | np.isnan(self.low)))
+        if not rows.size:
             return
-        if not bool(known.all()):
-            typical = self._typical.get(day % 7)
-            if typical is None:
-                return
-            hours = np.where(known, hours, typical)
-        self.days.append(hours)
-        self.index.append(day)
-        gone = self.index[0] % 7
-        if len(self.days) > KEPT_DAYS:
-            del self.days[0], self.index[0]
-        for weekday in {day % 7, gone}:
-            own = [h for h, other in zip(self.days, self.index, strict=True) if other % 7 == weekday]
-            if own:
-                self._typical[weekday] = np.median(np.array(own), axis=0)
-        self._asked = self._range = None
+        hours = np.sort(self.hours[rows].reshape(rows.size, -1).astype(np.float32), axis=1)
+        last = np.isfinite(hours).sum(axis=1) - 1
+        each = np.arange(rows.size)
+        for share, level in ((0.1, self.low), (0.9, self.high)):
+            level[rows] = hours[each, np.round(share * last).astype(np.int64)] * self.unit[rows]
 
-    def relearn(self, days: list[tuple[int, FloatArray]]) -> None:
-        """Begin again from these days: a new normal."""
-        self.days.clear()
-        self.index.clear()
-        self._typical.clear()
-        for day, hours in days:
-            self.learn(day, hours)
+    def learn(self, day: int, hours: FloatArray, which: BoolArray) -> None:
+        """Add a day that was judged sound; one with more than four unknown hours teaches nothing.
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """Idle and working level over all days in the book (10 and 90 % quantiles of hours). [kW]"""
-        if self._range is None:
-            low, high = np.quantile(np.array(self.days), (0.1, 0.9))
-            self._range = float(low), float(high)
-        return self._range
+        Parameters
+        ----------
+        day : int
+        hours : (m, 24) float64
+            [kW]
+        which : (m,) bool
+            Meters that learn it.
+        """
+        weekday = day % WEEKDAYS
+        known = np.isfinite(hours)
+        fill = np.where(known, hours, self.typical[:, weekday])
+        rows = np.flatnonzero(which & (known.sum(axis=1) >= FEWEST_HOURS) & np.isfinite(fill).all(axis=1))
+        if not rows.size:
+            return
+        fresh = rows[np.isnan(self.unit[rows])]
+        mean = np.abs(fill[fresh]).mean(axis=1)
+        self.unit[fresh] = np.exp2(np.floor(np.log2(np.where(mean > 0.0, mean, 1.0))) - 4.0)
+        place = np.argmin(self.index[rows, weekday], axis=1)
+        self.hours[rows, weekday, place] = np.clip(fill[rows] / self.unit[rows, None], -6e4, 6e4)
+        self.index[rows, weekday, place] = day
+        self.typical[rows, weekday] = _medians(self.hours[rows, weekday].astype(np.float32)) * self.unit[rows, None]
 
-    @property
-    def busiest(self) -> FloatArray:
-        """(24,) float64: what each hour is like on the busiest kind of day. [kW]"""
-        return np.asarray(np.max(np.array(list(self._typical.values())), axis=0))
+    def forget(self, m: int) -> None:
+        """Begin again: a new normal."""
+        self.hours[m] = np.nan
+        self.index[m] = NO_DAY
+        self.typical[m] = np.nan
+        self.low[m] = self.high[m] = np.nan
 
-    def expected(self, day: int) -> Expected | None:
-        """What is expected of a day, or None while there is too little to learn from."""
-        if self._asked is None or self._asked[0] != day:
-            self._asked = (day, self._expect(day))
-        return self._asked[1]
+    def add(self, m: int, kw: float, since: int) -> None:
+        """Raise the days learnt since a day by an amount that turned out to be normal. [kW]"""
+        late = self.index[m] >= since
+        self.hours[m][late] += np.float16(kw / self.unit[m])
+        for weekday in np.flatnonzero(late.any(axis=1)).tolist():
+            self.typical[m, weekday] = _medians(self.hours[m, weekday].astype(np.float32)[None])[0] * self.unit[m]
 
-    def _expect(self, day: int) -> Expected | None:
-        mine = self._typical.get(day % 7)
-        if len(self.days) < 2 * 7 or mine is None:
-            return None
-        scale = max(float(np.mean([typical.mean() for typical in self._typical.values()])), 1e-9)
-        kin = {w for w, other in self._typical.items() if float(np.abs(other - mine).mean()) <= ALIKE * scale}
-        use = [k for k, other in enumerate(self.index) if other % 7 in kin][-POOLED_DAYS:]
-        if len(use) < FEWEST:
-            return None
-        chosen = np.array([self.days[k] for k in use])
-        return Expected(np.median(chosen, axis=0))
+    def expected(self, day: int) -> Expected:
+        """What is expected of a day at every meter."""
+        weekday = day % WEEKDAYS
+        mine = self.typical[:, weekday]
+        there = ((self.index != NO_DAY).sum(axis=(1, 2)) >= FEWEST_DAYS) & np.isfinite(mine[:, 0])
+        with np.errstate(invalid="ignore"):
+            means = self.typical.mean(axis=2)
+            known = np.isfinite(means)
+            scale = np.where(known, means, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+            distance = np.abs(self.typical - mine[:, None]).mean(axis=2)
+            kin = distance <= ALIKE * np.maximum(scale, 1e-9)[:, None]
+        days = np.where(kin[:, :, None], self.index, NO_DAY).reshape(len(mine), -1)
+        latest: IntArray = np.argsort(-days, axis=1, kind="stable")[:, :POOLED_DAYS]
+        rows = np.arange(len(mine))[:, None]
+        chosen = self.hours.reshape(len(mine), -1, HOURS)[rows, latest].astype(np.float32)
+        chosen[days[rows, latest] == NO_DAY] = np.nan
+        there &= (days != NO_DAY).sum(axis=1) >= FEWEST
+        hours = (_medians(chosen) * self.unit[:, None]).astype(np.float64)
+        ordered = np.sort(hours, axis=1)
+        self._reach(weekday == 0, there)
+        with np.errstate(invalid="ignore"):
+            busiest = np.fmax.reduce(self.typical, axis=1)
+        return Expected(
+            there, hours, hours.mean(axis=1),
+            ordered[:, 2] * 0.7 + ordered[:, 3] * 0.3, ordered[:, 20] * 0.3 + ordered[:, 21] * 0.7,
+            self.low, self.high, busiest.astype(np.float64),
+        )  # fmt: skip
+
+
+def _medians(days: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> FloatArray:
+    """(m, 24): median over the days that are there; a day is there with all its hours or not at all."""
+    ordered = np.sort(days, axis=1)
+    count = np.isfinite(ordered[:, :, 0]).sum(axis=1)
+    rows = np.arange(len(days))
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, days.shape[1] - 1)
+    return np.asarray(0.5 * (ordered[rows, low] + ordered[rows, high]), np.float64)

@@ -7,53 +7,49 @@ from __future__ import annotations
 
 import numpy as np
 
-from analytics.history.record import Mark, MeterRecord
-from analytics.series import SECOND_NS, runs
+from analytics.history.planes import Now
+from analytics.series import FloatArray
 
-OFF_NS = 120 * SECOND_NS
-"""A stamp this far from the gateway's clock is wrong: twice the longest delay (a minute) of a late answer."""
-HOUR_NS = 3600 * SECOND_NS
+OFF_S = 120.0
+"""A stamp this far from the gateway's clock is wrong: twice the longest delay (a minute) of a late answer. [s]"""
+HOUR_S = 3600.0
 NEAR = 12
-"""Repeats within so many readings of each other are one event (three hours of quarters)."""
+"""Repeats within so many polls of each other are one event (three hours of quarters)."""
 
 
-def find_repeats(record: MeterRecord) -> list[Mark]:
-    """Stretches in which a meter's time stamp repeats, with new values under it or with the whole row again."""
-    if record.ts_ns is None or len(record) < 2:
-        return []
-    again = np.flatnonzero(np.diff(record.ts_ns) == 0) + 1
-    if not again.size:
-        return []
-    groups = np.split(again, np.flatnonzero(np.diff(again) > NEAR) + 1)
-    marks = []
-    for rows in groups:
-        a, b = (int(record.row_slot[row]) for row in (rows[0], rows[-1]))
-        evidence = {"repeats": int(rows.size), "stamp_s": int(record.ts_ns[rows[0]] // SECOND_NS)}
-        marks.append(Mark("duplicate_ts", a, b, a, 0.95, evidence))
-    return marks
+class Clocks:
+    """Stamps of a fleet, followed.
 
-
-def find_shifts(record: MeterRecord) -> list[Mark]:
-    """Stretches in which the meter's clock is off by more than an answer's delay.
-
-    A deviation of a whole hour (daylight saving, a time zone typed in wrongly by one) is ``dst_shift``.
+    Attributes
+    ----------
+    waiting_s : (m,) float64
+        A stamp that is off and not yet confirmed by the next row: one that then repeats is another fault. [s]
     """
-    if record.ts_ns is None or not len(record):
-        return []
-    # stamps that stand still are another fault
-    fresh = np.flatnonzero(np.diff(record.ts_ns, prepend=np.iinfo(np.int64).min) != 0)
-    # ... and so is a stamp that comes right and then repeats, after a reading that was lost
-    held = np.diff(fresh, append=len(record)) > 1
-    off = np.where(held, 0, record.ts_ns[fresh] - record.rx_ns[fresh])
-    marks = []
-    for a, b in runs(np.abs(off) > OFF_NS):
-        # one deviation, one mark: the clock may be set wrongly a second time
-        cuts = np.flatnonzero(np.abs(np.diff(off[a:b])) > OFF_NS) + a + 1
-        for lo, hi in zip([a, *cuts.tolist()], [*cuts.tolist(), b], strict=True):
-            first = int(off[lo])
-            kind = "dst_shift" if abs(abs(first) - HOUR_NS) <= OFF_NS else "clock_jump"
-            rows = fresh[[lo, hi - 1]]
-            slots = record.row_slot[rows]
-            evidence = {"off_by_s": first / 1e9, "readings": int(hi - lo)}
-            marks.append(Mark(kind, int(slots[0]), int(slots[1]), int(slots[0]), 0.95, evidence))
-    return marks
+
+    def __init__(self, m: int) -> None:
+        self.waiting_s: FloatArray = np.full(m, np.nan)
+        self.waiting_slot = np.zeros(m, np.int64)
+
+    def look(self, now: Now) -> None:
+        """Say which meters' stamps repeat or are off."""
+        block = now.block
+        for m, j in zip(*(axis.tolist() for axis in np.nonzero(block.again)), strict=True):
+            slot = block.first + j
+            now.claim(m, "duplicate_ts", slot, slot, slot, 0.95, {}, near=NEAR)
+        wrong = np.abs(block.off_s) > OFF_S
+        for m in np.flatnonzero(wrong.any(axis=1) | np.isfinite(self.waiting_s)).tolist():
+            self._follow(m, now)
+
+    def _follow(self, m: int, now: Now) -> None:
+        block = now.block
+        for j in np.flatnonzero(block.again[m] | np.isfinite(block.off_s[m])).tolist():
+            slot, off = block.first + j, float(block.off_s[m, j])
+            if block.again[m, j]:
+                self.waiting_s[m] = np.nan  # a stamp that stands still is another fault
+                continue
+            if np.isfinite(self.waiting_s[m]):
+                was, at = float(self.waiting_s[m]), int(self.waiting_slot[m])
+                kind = "dst_shift" if abs(abs(was) - HOUR_S) <= OFF_S else "clock_jump"
+                now.claim(m, kind, at, at, slot, 0.95, {"off_by_s": was}, trace={"seen_off_s": was})
+            self.waiting_s[m] = off if abs(off) > OFF_S else np.nan
+            self.waiting_slot[m] = slot

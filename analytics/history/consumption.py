@@ -1,39 +1,34 @@
 """How the plant uses energy, day by day against what is expected: level, shape, missing cycles, off-hours, floor.
 
 Each question has its own statistic, and each statistic is judged against its own past at this meter: a plant that
-often works at night makes no finding of it, one that never does, does.
+often works at night makes no finding of it, one that never does, does. Most days are like others: they are learnt for
+all meters at once, and only the days that may be odd are looked at one by one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.baselines.expected_day import DayBook, Expected
+from analytics.baselines.expected_day import HOURS, DayBooks, Expected
 from analytics.findings import Evidence, thinned
-from analytics.history.record import Mark
-from analytics.history.robust import middle, quantile
-from analytics.series import FloatArray, runs
+from analytics.history.claims import Ledger, Mark
+from analytics.history.days import WORKING, DayFacts, compare
+from analytics.history.planes import FleetFacts
+from analytics.history.robust import row_quantile
+from analytics.series import BoolArray, FloatArray, runs
 
-HOURS = 24
 LEAST_LEVEL = 0.2
 """A day is worth a finding when it lies this far above the expected, at nearly all hours."""
 ONE_FACTOR = 1.25
 """... and nearly by the same factor: where hours differ by more, something was on or off instead."""
 SIGMAS = 4.0
-WORKING = 0.3
-"""A day has a cycle if its busy hours stand above its quiet ones by this part of the mean."""
-A_CYCLE = 0.5
-"""... and half as much as the busiest days' do."""
 CYCLE_MISSING, CYCLE_THERE = 0.25, 0.6
 """Share of the expected cycle's energy below which a working day did not happen, and above which it did."""
 SAME_DAY = 0.4
 """A shifted day is the expected one again, but for this part of its difference."""
-LEAST_SHIFT, MOST_SHIFT = 2, 8
-"""[h]"""
 LEAST_SHAPE = 0.15
 IDLE_BELOW, BUSY_ABOVE = 0.25, 0.33
 """Shares of the way from idle to work: below is idle time, above is work in idle time."""
@@ -43,7 +38,6 @@ SELDOM = 2.0
 """Work in idle time must stand twice as high as it did in any night of the weeks before."""
 RARE, HABIT_DAYS = 1, 28
 """As often as this in four weeks is the plant's habit; nothing is called rare before four weeks were watched."""
-FLOOR_HOURS = 8
 LEAST_FLOOR = 0.03
 """A raised floor is worth a finding from this part of the mean load."""
 OF_IDLE = 0.2
@@ -60,340 +54,358 @@ FLOOR_GIVE_UP = 28
 """After four weeks a raised floor is the new normal."""
 BEGINNINGS = ("unusual_level", "off_hours")
 """What the first days of a raised floor look like."""
+FLOORS = ("leak", "base_load")
 MEMORY = 28
-LAGS = np.array([lag for lag in range(-MOST_SHIFT, MOST_SHIFT + 1) if abs(lag) >= LEAST_SHIFT])
-SHIFTED = (np.arange(HOURS) - LAGS[:, None]) % HOURS
-"""(lags, 24): where each hour of a day shifted by a lag comes from."""
+FEWEST_PAST = 5
+NONE = -(2**40)
 
 
-@dataclass(frozen=True, slots=True)
-class DayFacts:
-    """What a day showed against its expectation.
+class Past:
+    """The last four weeks of one statistic at many meters, for its usual value and spread."""
 
-    Attributes
-    ----------
-    level, level_high : float
-        What 4 of 5 hours exceed, and what 1 of 5 hours does, as a multiple of the expected.
-    apart : float
-        Mean distance from the expected, as a share of its mean.
-    shifted, lag : float, int
-        The same after the best shift, and that shift. [h]
-    cycle : float
-        Share of the expected energy above idle; NaN on days without a cycle.
-    floor, busy : float
-        Median excess in the quiet and in the busy hours. [kW]
-    """
+    def __init__(self, m: int) -> None:
+        self.values = np.full((m, MEMORY), np.nan, np.float32)
+        self.count = np.zeros(m, np.int32)
 
-    level: float
-    level_high: float
-    apart: float
-    shifted: float
-    lag: int
-    cycle: float
-    floor: float
-    busy: float
+    def add(self, values: FloatArray, which: BoolArray) -> None:
+        """Add one value for some meters."""
+        rows = np.flatnonzero(which & np.isfinite(values))
+        self.values[rows, self.count[rows] % MEMORY] = values[rows]
+        self.count[rows] += 1
+
+    def usual(self, least: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(m,) median and robust standard deviation, never below `least`; infinite after too few values."""
+        values = self.values.astype(np.float64)
+        usual = row_quantile(values, 0.5)
+        spread = np.maximum(1.4826 * row_quantile(np.abs(values - usual[:, None]), 0.5), least)
+        n = np.minimum(self.count, MEMORY)
+        spread = spread * (1.0 + 4.0 / np.maximum(n, 1))  # few days may show less than there is
+        return np.where(n >= FEWEST_PAST, usual, 0.0), np.where(n >= FEWEST_PAST, spread, np.inf)
+
+    def forget(self, m: int) -> None:
+        """Begin again."""
+        self.values[m] = np.nan
+        self.count[m] = 0
 
 
-def compare(hours: FloatArray, expected: Expected, reach: tuple[float, float]) -> DayFacts | None:
-    """A day against its expectation; None if a third of its hours is not known.
+@dataclass
+class _Day:
+    """The day that is judged, with what is usual."""
+
+    number: int
+    hours: FloatArray
+    expected: Expected
+    facts: DayFacts
+    cyclic: BoolArray
+    peers_off: BoolArray
+    level: tuple[FloatArray, FloatArray]
+    floor: tuple[FloatArray, FloatArray]
+    height: FloatArray
+    best: FloatArray
+    habit: FloatArray
+    seen: int
+    arrival: Callable[[int], int]
+
+
+class Consumption:
+    """The use of energy of a fleet.
 
     Parameters
     ----------
-    hours : (24,) float64
-        [kW]
-    expected : Expected
-    reach : (float, float)
-        Idle and working level of the whole week: a Saturday's small bump is no cycle. [kW]
-    """
-    known = np.isfinite(hours)
-    if known.sum() < 16:
-        return None
-    e, x, mean = expected.hours, hours, max(expected.mean, 1e-9)
-    times = x[known] / np.maximum(e[known], 1e-3 * mean)
-    level, level_high = quantile(times, 0.2), quantile(times, 0.8)
-    apart = float(np.mean(np.abs(x - e)[known])) / mean
-    distances = np.abs(x - e[SHIFTED])[:, known].mean(axis=1) / mean
-    best = int(np.argmin(distances))
-    shifted, lag = float(distances[best]), int(LAGS[best])
-    idle, work = expected.idle, expected.work
-    cycle = np.nan
-    if work - idle > WORKING * mean:
-        above = float(np.sum(np.maximum(e - idle, 0.0)[known]))
-        cycle = float(np.sum(np.maximum(x - idle, 0.0)[known])) / max(above, 1e-9)
-        if work - idle < A_CYCLE * (reach[1] - reach[0]):
-            cycle = np.nan
-    order = np.argsort(e, kind="stable")
-    quiet, busy = order[:FLOOR_HOURS], order[-FLOOR_HOURS:]
-    return DayFacts(level, level_high, apart, shifted, lag, cycle, _median((x - e)[quiet]), _median((x - e)[busy]))
-
-
-def _median(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
-    return middle(known) if known.size >= 3 else np.nan
-
-
-@dataclass
-class Past:
-    """The last weeks of one statistic, for its usual value and spread."""
-
-    values: deque[float] = field(default_factory=lambda: deque(maxlen=MEMORY))
-
-    def add(self, value: float) -> None:
-        if np.isfinite(value):
-            self.values.append(value)
-
-    def usual(self, least: float) -> tuple[float, float]:
-        """Median and robust standard deviation, never below `least`."""
-        if len(self.values) < 5:
-            return 0.0, np.inf
-        known = np.array(self.values)
-        usual = middle(known)
-        spread = max(1.4826 * middle(np.abs(known - usual)), least)
-        return usual, spread * (1.0 + 4.0 / len(self.values))  # few days may show less than there is
-
-
-@dataclass
-class _Floor:
-    """A raised floor that lasts."""
-
-    first: int
-    kw: float
-    busy_kw: float
-    back: int = 0
-
-
-class ConsumptionWatch:
-    """Judges the days of one meter in order; holds what it has learnt (some kilobytes).
-
-    Days are numbers since the epoch; hours are means [kW], NaN where the meter is not to be believed.
+    facts : FleetFacts
+    ends : (m,) bool
+        Meters that no other subdivides: a main's use is its sub-meters' and would be said twice.
+    strict : float
+        How much stronger than by default evidence must be (the sensitivity).
     """
 
-    def __init__(self) -> None:
-        self.book = DayBook()
-        self.level: dict[bool, Past] = {False: Past(), True: Past()}
-        self.floor = Past()
-        self.watched = 0
-        self.heights: deque[tuple[int, float]] = deque(maxlen=HABIT_DAYS)
-        self.evening: tuple[int, FloatArray, FloatArray, FloatArray] | None = None
-        self.missing: list[int] = []
-        self.shut = False
-        self.candidate: tuple[int, DayFacts, Expected, FloatArray] | None = None
-        self.raised: deque[tuple[int, float, float]] = deque(maxlen=FLOOR_DAYS_MOST)
-        self.lasting: _Floor | None = None
-        self.marks: list[Mark] = []
-        self.recent: deque[tuple[int, FloatArray]] = deque(maxlen=2 * FLOOR_DAYS + 8)
+    def __init__(self, facts: FleetFacts, ends: BoolArray, ledger: Ledger, strict: float = 1.0) -> None:
+        m = len(facts)
+        self.facts, self.ends, self.ledger, self.strict = facts, ends, ledger, strict
+        self.books = DayBooks(m)
+        self.levels = (Past(m), Past(m))
+        self.floors = Past(m)
+        self.watched = np.zeros(m, np.int32)
+        self.heights = np.full((m, HABIT_DAYS), np.nan, np.float32)
+        self.evening = np.full((m, 3, HOURS), np.nan, np.float32)
+        """Hours, expected hours and heights of the day before; NaN when it does not count."""
+        self.missed = np.full(m, NONE, np.int64)
+        self.shut = np.zeros(m, bool)
+        self.candidate = np.full(m, NONE, np.int64)
+        self.candidate_hours = np.full((m, 2, HOURS), np.nan, np.float32)
+        self.raised = np.full((m, FLOOR_DAYS_MOST, 2), np.nan, np.float32)
+        self.raised_days = np.zeros(m, np.int32)
+        self.raised_since = np.full(m, NONE, np.int64)
+        self.lasting = np.full(m, NONE, np.int64)
+        self.lasting_kw = np.zeros(m)
+        self.lasting_busy = np.zeros(m)
+        self.lasting_back = np.zeros(m, np.int32)
 
-    def day(self, day: int, hours: FloatArray, *, peers_off: bool = False) -> None:
+    def day(self, number: int, hours: FloatArray, seen: int, arrival: Callable[[int], int]) -> None:
         """Judge one whole day, given those before it.
 
         Parameters
         ----------
-        day : int
-        hours : (24,) float64
-            [kW]
-        peers_off : bool
-            Other meters of the plant had no cycle either: a holiday.
+        number : int
+            Of the day, since the epoch.
+        hours : (m, 24) float64
+            Means; NaN where the meter is not to be believed. [kW]
+        seen : int
+            The slot in which the day is judged.
+        arrival : function of a row
+            When the plant's last reading of that slot arrived. [ns]
         """
-        expected = self.book.expected(day)
-        if expected is None:
-            self.book.learn(day, hours)
-            return
-        facts = compare(hours, expected, self.book.range)
-        if facts is None:
-            return
-        cyclic = bool(np.isfinite(facts.cycle))
-        self.recent.append((day, hours))
-        self.watched += 1
-        learn = hours
-        said = self._floor(day, facts, expected)
-        if self.lasting is not None:
-            learn = (
-                hours - max(self.lasting.kw, 0.0) if self.lasting.busy_kw > 0.5 * self.lasting.kw else hours * np.nan
+        hours = np.where(self.ends[:, None], hours, np.nan)
+        expected = self.books.expected(number)
+        self.heights[:, number % HABIT_DAYS] = np.nan
+        facts = compare(hours, expected)
+        self.books.learn(number, hours, ~expected.there)
+        there = facts.there
+        self.watched += there
+        cyclic = there & np.isfinite(facts.cycle)
+        usual = [level.usual(np.full(len(hours), 0.02)) for level in self.levels]
+        level = tuple(np.where(cyclic, usual[1][k], usual[0][k]) for k in range(2))
+        height, best = self._heights(hours, expected)
+        with np.errstate(invalid="ignore"):
+            habit = np.nan_to_num(np.fmax.reduce(self.heights, axis=1)).astype(np.float64)
+            peers = self._peers_without_cycle(facts, cyclic)
+            floor = self.floors.usual(0.01 * np.nan_to_num(expected.mean))
+        day = _Day(
+            number, hours, expected, facts, cyclic, peers, (level[0], level[1]), floor, height, best, habit, seen,
+            arrival,
+        )  # fmt: skip
+        odd = there & self._may_be_odd(day)
+        plain = there & ~odd
+        self.floors.add(facts.floor, plain)
+        for kind, past in enumerate(self.levels):
+            past.add(facts.level, plain & (cyclic == bool(kind)))
+        self.heights[plain, number % HABIT_DAYS] = best[plain]
+        self.evening[plain] = np.stack([hours, expected.hours, height], axis=1)[plain]
+        self.books.learn(number, hours, plain)
+        learnt = np.full(hours.shape, np.nan)
+        for m in np.flatnonzero(odd).tolist():
+            learnt[m] = self._one(m, day)
+        self.books.learn(number, learnt, odd)
+        self.evening[~there] = np.nan
+
+    def _heights(self, hours: FloatArray, expected: Expected) -> tuple[FloatArray, FloatArray]:
+        """How far each idle hour stood on the way from idle to work, and the best four hours' least."""
+        room = expected.high - expected.low
+        with np.errstate(invalid="ignore"):
+            height = (hours - expected.low[:, None]) / np.maximum(room, 1e-9)[:, None]
+            # an extra shift at working hours is no waste
+            height[expected.busiest > (expected.low + IDLE_BELOW * room)[:, None]] = np.nan
+            both = np.concatenate((self.evening[:, 2, -LEAST_OFF + 1 :], height), axis=1)
+            four = both[:, : -LEAST_OFF + 1].copy()
+            for k in range(1, LEAST_OFF):
+                four = np.minimum(four, both[:, k : both.shape[1] - LEAST_OFF + 1 + k])
+            best = np.maximum(np.nan_to_num(np.fmax.reduce(four, axis=1)), 0.0)
+            best[~(room >= WORKING * np.maximum(expected.mean, 1e-9))] = np.nan
+        return height, best
+
+    def _peers_without_cycle(self, facts: DayFacts, cyclic: BoolArray) -> BoolArray:
+        """(m,) bool: at least one other meter of the plant, and half of the others with a cycle, had none."""
+        with np.errstate(invalid="ignore"):
+            missing = cyclic & (facts.cycle < CYCLE_MISSING)
+        plant = self.facts.plant
+        many = int(plant.max()) + 1
+        others = np.bincount(plant, cyclic, many)[plant] - cyclic
+        off = np.bincount(plant, missing, many)[plant] - missing
+        return np.asarray((others > 0) & (2 * off >= others))
+
+    def _may_be_odd(self, day: _Day) -> BoolArray:
+        """(m,) bool: something may be claimed, or something is open."""
+        facts = day.facts
+        with np.errstate(invalid="ignore"):
+            return np.asarray(
+                (self.lasting != NONE)
+                | (self.raised_days > 0)
+                | (self.candidate != NONE)
+                | self.shut
+                | (facts.floor - day.floor[0] > FLOOR_SIGMAS * day.floor[1])
+                | ((facts.apart >= LEAST_SHAPE) & (facts.shifted <= SAME_DAY * facts.apart))
+                | (facts.level > 1.0 + LEAST_LEVEL)
+                | (facts.cycle < CYCLE_THERE)
+                | (day.best > BUSY_ABOVE)
             )
-        if self._shape(day, facts, expected, hours) or (not said and self._level(day, facts, expected, hours, cyclic)):
+
+    # -- a day of one meter that may be odd ---------------------------------------------------------------------------
+    def _one(self, m: int, day: _Day) -> FloatArray:
+        """Judge it; gives what is to be learnt of it (NaN for nothing)."""
+        facts, hours = day.facts, np.asarray(day.hours[m])
+        learn: FloatArray = hours
+        said = self._floor(m, day)
+        if self.lasting[m] != NONE:
+            leaks = self.lasting_busy[m] > 0.5 * self.lasting_kw[m]
+            learn = hours - max(float(self.lasting_kw[m]), 0.0) if leaks else hours * np.nan
+        if self._shape(m, day) or (not said and self._level(m, day)):
             learn = hours * np.nan
-            self.evening = None
+            self.evening[m] = np.nan
         else:
-            self._off_hours(day, hours, expected, quiet=not said)
-        self._cycle(day, facts, expected, hours, peers_off)
-        if cyclic and facts.cycle < CYCLE_MISSING:
+            self._off_hours(m, day, quiet=not said)
+        self._cycle(m, day)
+        if day.cyclic[m] and facts.cycle[m] < CYCLE_MISSING:
             learn = hours * np.nan
-        self.level[cyclic].add(facts.level)
-        self.book.learn(day, learn)
+        past = self.levels[int(day.cyclic[m])]
+        only = np.zeros(len(day.hours), bool)
+        only[m] = True
+        past.add(facts.level, only)
+        return learn
 
-    # -- a day like no other -------------------------------------------------------------------------------------
-    def _level(self, day: int, facts: DayFacts, expected: Expected, hours: FloatArray, cyclic: bool) -> bool:
-        usual, sigma = self.level[cyclic].usual(0.02)
-        if facts.level_high > ONE_FACTOR * facts.level or facts.level <= max(1.0 + LEAST_LEVEL, usual + SIGMAS * sigma):
+    def _level(self, m: int, day: _Day) -> bool:
+        usual, sigma = float(day.level[0][m]), float(day.level[1][m])
+        level = float(day.facts.level[m])
+        least = max(1.0 + LEAST_LEVEL * self.strict, usual + SIGMAS * self.strict * sigma)
+        if day.facts.level_high[m] > ONE_FACTOR * level or not level > least:
             return False
-        kwh = float(np.nansum(hours - expected.hours))
-        self._say("unusual_level", day, 0, day, HOURS - 1, day, 0.7, hours, expected, {"times": facts.level}, kwh)
+        kwh = float(np.nansum(day.hours[m] - day.expected.hours[m]))
+        self._say("unusual_level", m, day, 0, HOURS - 1, 0.7, {"times": level}, kwh)
         return True
 
-    def _shape(self, day: int, facts: DayFacts, expected: Expected, hours: FloatArray) -> bool:
-        if facts.apart < LEAST_SHAPE or facts.shifted > SAME_DAY * facts.apart:
+    def _shape(self, m: int, day: _Day) -> bool:
+        facts = day.facts
+        if facts.apart[m] < LEAST_SHAPE * self.strict or facts.shifted[m] > SAME_DAY * facts.apart[m]:
             return False
-        self._say("unusual_shape", day, 0, day, HOURS - 1, day, 0.8, hours, expected, {"shifted_h": facts.lag}, None)
+        self._say("unusual_shape", m, day, 0, HOURS - 1, 0.8, {"shifted_h": int(facts.lag[m])}, None)
         return True
 
-    def _cycle(self, day: int, facts: DayFacts, expected: Expected, hours: FloatArray, peers_off: bool) -> None:
+    def _cycle(self, m: int, day: _Day) -> None:
         """A working day that did not happen between days that did; longer is a shutdown, with others a holiday."""
-        if not np.isfinite(facts.cycle):
+        cycle = float(day.facts.cycle[m])
+        if not np.isfinite(cycle):
             return
-        if self.candidate is not None and facts.cycle >= CYCLE_THERE:
-            day0, facts0, expected0, hours0 = self.candidate
-            habit = sum(1 for other in self.missing if day - HABIT_DAYS <= other < day0)
-            if self.watched > MEMORY and habit < RARE and day - day0 <= 3:
-                kwh = float(np.nansum(hours0 - expected0.hours))
-                evidence = {"share_of_cycle": facts0.cycle}
-                self._say("missing_cycle", day0, 0, day0, HOURS - 1, day, 0.7, hours0, expected0, evidence, kwh)
-            self.missing.append(day0)
-            self.candidate = None
-        if facts.cycle < CYCLE_MISSING:
-            if peers_off or self.shut or self.candidate is not None:
-                self.candidate, self.shut = None, True
+        if self.candidate[m] != NONE and cycle >= CYCLE_THERE:
+            was = int(self.candidate[m])
+            habit = 0 if self.missed[m] == NONE else int(day.number - HABIT_DAYS <= self.missed[m] < was)
+            if self.watched[m] > MEMORY and habit < RARE and day.number - was <= 3:
+                seen, expected = self.candidate_hours[m].astype(np.float64)
+                kwh = float(np.nansum(seen - expected))
+                evidence = {"seen_kw": thinned(seen), "expected_kw": thinned(expected)}
+                self._put("missing_cycle", m, day, was * HOURS, was * HOURS + HOURS - 1, 0.7, evidence, kwh)
+            self.missed[m] = was
+            self.candidate[m] = NONE
+        if cycle < CYCLE_MISSING:
+            if day.peers_off[m] or self.shut[m] or self.candidate[m] != NONE:
+                self.candidate[m], self.shut[m] = NONE, True
             else:
-                self.candidate = (day, facts, expected, hours)
-        elif facts.cycle >= CYCLE_THERE:
-            self.shut = False
+                self.candidate[m] = day.number
+                self.candidate_hours[m] = day.hours[m], day.expected.hours[m]
+        elif cycle >= CYCLE_THERE:
+            self.shut[m] = False
 
     # -- the floor ------------------------------------------------------------------------------------------------
-    def _floor(self, day: int, facts: DayFacts, expected: Expected) -> bool:
+    def _floor(self, m: int, day: _Day) -> bool:
         """Whether a raised floor lasts on this day."""
-        if not np.isfinite(facts.floor):
-            return self.lasting is not None
-        usual, sigma = self.floor.usual(0.01 * expected.mean)
-        excess = facts.floor - usual
-        if self.lasting is not None:
-            # compared with the floor it had before: what is learnt has the excess taken off
-            if excess < 0.4 * self.lasting.kw:
-                self.lasting.back += 1
-            else:
-                self.lasting.back = 0
-            mark = self.marks[-1] if self.marks else None
-            if day - self.lasting.first > FLOOR_GIVE_UP:
-                self.book.relearn(list(self.recent))
-                self.floor = Past()
-            if self.lasting.back >= 2 or day - self.lasting.first > FLOOR_GIVE_UP:
-                self.lasting = None
-                return False
-            index = max(k for k, m in enumerate(self.marks) if m.kind in ("leak", "base_load"))
-            mark = self.marks[index]
-            if self.lasting.back == 0:
-                self.marks[index] = replace(mark, last=(day + 1) * HOURS - 1)
-            return True
-        if excess > max(LEAST_FLOOR * expected.mean, FLOOR_SIGMAS * sigma):
-            self.raised.append((day, excess, facts.busy))
+        floor, busy = float(day.facts.floor[m]), float(day.facts.busy[m])
+        if not np.isfinite(floor):
+            return bool(self.lasting[m] != NONE)
+        usual, sigma = float(day.floor[0][m]), float(day.floor[1][m])
+        excess = floor - usual
+        if self.lasting[m] != NONE:
+            return self._lasts(m, day, excess)
+        if excess > max(LEAST_FLOOR * day.expected.mean[m], FLOOR_SIGMAS * self.strict * sigma):
+            if self.raised_days[m] == 0:
+                self.raised_since[m] = day.number
+            if self.raised_days[m] >= FLOOR_DAYS_MOST:
+                self.raised[m, :-1] = self.raised[m, 1:].copy()
+                self.raised_since[m] += 1
+                self.raised_days[m] -= 1
+            self.raised[m, self.raised_days[m]] = excess, busy
+            self.raised_days[m] += 1
         else:
-            self.raised.clear()
-            self.floor.add(facts.floor)
-        kw = float(np.mean([excess for _, excess, _ in self.raised])) if self.raised else 0.0
-        days = len(self.raised)
-        steady = days >= FLOOR_DAYS and min(excess for _, excess, _ in self.raised) > STEADY * kw
-        if steady and kw > max(OF_IDLE * expected.idle, FLOOR_EVIDENCE * sigma / np.sqrt(days)):
-            first = self.raised[0][0]
-            busy = float(np.nanmedian([b for _, _, b in self.raised]))
-            self.lasting = _Floor(first, kw, busy)
-            kind = "leak" if busy > SAME_AT_WORK * kw else "base_load"
-            evidence: Evidence = {
-                "excess_kw": kw, "usual_spread_kw": sigma, "excess_in_busy_hours_kw": busy,
-            }  # fmt: skip
-            self.marks.append(
-                Mark(
-                    kind,
-                    first * HOURS,
-                    (day + 1) * HOURS - 1,
-                    (day + 1) * HOURS - 1,
-                    0.7,
-                    evidence,
-                    kw * HOURS * days,
-                )
-            )
-            self.raised.clear()
-            # days called unusual one by one were the beginning of this
-            self.marks[:-1] = [m for m in self.marks[:-1] if m.kind not in BEGINNINGS or m.first < first * HOURS]
-            return True
-        return False
+            self.raised_days[m] = 0
+            only = np.zeros(len(day.hours), bool)
+            only[m] = True
+            self.floors.add(day.facts.floor, only)
+        days = int(self.raised_days[m])
+        if days < FLOOR_DAYS:
+            return False
+        above = self.raised[m, :days, 0].astype(np.float64)
+        kw = float(above.mean())
+        enough = kw > max(OF_IDLE * float(day.expected.idle[m]), FLOOR_EVIDENCE * self.strict * sigma / np.sqrt(days))
+        if float(above.min()) <= STEADY * kw or not enough:
+            return False
+        self._raise(m, day, kw, float(np.nanmedian(self.raised[m, :days, 1])), sigma, days)
+        return True
+
+    def _raise(self, m: int, day: _Day, kw: float, busy: float, sigma: float, days: int) -> None:
+        """Claim a floor that has been raised for days."""
+        first = int(self.raised_since[m])
+        self.lasting[m], self.lasting_kw[m], self.lasting_busy[m], self.lasting_back[m] = first, kw, busy, 0
+        self.raised_days[m] = 0
+        kind = "leak" if busy > SAME_AT_WORK * kw else "base_load"
+        evidence: Evidence = {
+            "excess_kw": kw, "usual_spread_kw": sigma, "excess_in_busy_hours_kw": busy,
+            "seen_kw": thinned(day.hours[m]), "expected_kw": thinned(day.expected.hours[m]),
+        }  # fmt: skip
+        mark = self._put(kind, m, day, first * HOURS, day.number * HOURS + HOURS - 1, 0.7, evidence, kw * HOURS * days)
+        for beginning in BEGINNINGS:  # days called unusual one by one were the beginning of this
+            for other in self.ledger.marks:
+                if other.meter == m and other.kind == beginning and other.first >= mark.first:
+                    other.withdrawn = True
+
+    def _lasts(self, m: int, day: _Day, excess: float) -> bool:
+        # compared with the floor it had before: what is learnt has the excess taken off
+        below = excess < 0.4 * self.lasting_kw[m]
+        self.lasting_back[m] = self.lasting_back[m] + 1 if below else 0
+        too_long = day.number - self.lasting[m] > FLOOR_GIVE_UP
+        if too_long:
+            if self.lasting_busy[m] > 0.5 * self.lasting_kw[m]:
+                self.books.add(m, float(self.lasting_kw[m]), int(self.lasting[m]))
+            else:
+                self.books.forget(m)
+            self.floors.forget(m)
+        if self.lasting_back[m] >= 2 or too_long:
+            self.lasting[m] = NONE
+            return False
+        kinds = [self.ledger.latest[m, kind] for kind in FLOORS if (m, kind) in self.ledger.latest]
+        if kinds and not below:
+            mark = max(kinds, key=lambda one: one.first)
+            last = self._slot((day.number + 1) * HOURS) - 1
+            mark.energy_kwh = (mark.energy_kwh or 0.0) + float(self.lasting_kw[m]) * HOURS
+            mark.last = max(mark.last, last)
+        return True
 
     # -- work in idle time ----------------------------------------------------------------------------------------
-    def _off_hours(self, day: int, hours: FloatArray, expected: Expected, *, quiet: bool) -> None:
+    def _off_hours(self, m: int, day: _Day, *, quiet: bool) -> None:
         """Hours of work in hours in which this plant never works, whatever the weekday."""
-        idle, work = self.book.range
-        room = work - idle
-        before = self.evening if self.evening is not None and self.evening[0] == day - 1 else None
-        height = (hours - idle) / max(room, 1e-9)
-        height[self.book.busiest > idle + IDLE_BELOW * room] = np.nan  # an extra shift at working hours is no waste
-        self.evening = (day, hours, expected.hours, height)
-        if room < WORKING * max(expected.mean, 1e-9):
+        x, e, height = day.hours[m], day.expected.hours[m], day.height[m]
+        before = self.evening[m].astype(np.float64)
+        self.evening[m] = x, e, height
+        best, habit = float(day.best[m]), float(day.habit[m])
+        if not np.isfinite(best):
             return
-        x, e = hours, expected.hours
-        if before is not None:
-            x, e, height = (np.concatenate((old, new)) for old, new in zip(before[1:], (x, e, height), strict=True))
-        offset = day * HOURS - (x.size - HOURS)
-        best = 0.0
-        for a in range(max(x.size - HOURS - LEAST_OFF + 1, 0), x.size - LEAST_OFF + 1):
-            lowest = float(height[a : a + LEAST_OFF].min())
-            best = max(best, lowest) if np.isfinite(lowest) else best
-        habit = max((other for when, other in self.heights if when >= day - HABIT_DAYS), default=0.0)
-        rare = self.watched > MEMORY and best > max(BUSY_ABOVE, SELDOM * habit)
+        least = max(BUSY_ABOVE * self.strict, SELDOM * habit)
+        rare = self.watched[m] > MEMORY and best > least
         if not (rare and quiet):
-            self.heights.append((day, best))
-        if not rare or not quiet:
+            self.heights[m, day.number % HABIT_DAYS] = best
             return
-        for a, b in runs(np.nan_to_num(height) > max(BUSY_ABOVE, SELDOM * habit)):
-            if b - a < LEAST_OFF or offset + b <= day * HOURS:
+        begin = day.number * HOURS
+        if np.isfinite(before[0]).any():
+            x, e, height = (np.concatenate((old, new)) for old, new in zip(before, (x, e, height), strict=True))
+            begin -= HOURS
+        for a, b in runs(np.nan_to_num(height) > least):
+            if b - a < LEAST_OFF or begin + b <= day.number * HOURS:
                 continue
             kwh = float(np.nansum((x - e)[a:b]))
-            first, last = offset + a, offset + b - 1
-            mark = self.marks[-1] if self.marks else None
-            if mark is not None and mark.kind == "off_hours" and mark.last >= first:
-                self.marks[-1] = replace(mark, last=last, energy_kwh=kwh)
-                continue
-            evidence: dict[str, float | int] = {"idle_kw": idle, "work_kw": work, "usual_height": habit}
-            night = replace(expected, hours=e[a:b])
-            self._say("off_hours", 0, first, 0, last, day, 0.6, x[a:b], night, evidence, kwh)
+            evidence: Evidence = {"idle_kw": float(day.expected.low[m]), "work_kw": float(day.expected.high[m]),
+                        "usual_height": habit, "seen_kw": thinned(x[a:b]), "expected_kw": thinned(e[a:b])}  # fmt: skip
+            self._put("off_hours", m, day, begin + a, begin + b - 1, 0.6, evidence, kwh)
+
+    # -- saying it ------------------------------------------------------------------------------------------------
+    def _slot(self, hour: int) -> int:
+        """The slot that covers the beginning of an hour: a reading covers the slot before it arrives."""
+        return hour * (self.facts.per_day // HOURS) + 1
 
     def _say(
-        self, kind: str, day: int, hour: int, last_day: int, last_hour: int, seen_day: int, confidence: float,
-        hours: FloatArray, expected: Expected, more: dict[str, float | int], kwh: float | None,
-    ) -> None:  # fmt: skip
-        evidence = {"seen_kw": thinned(hours), "expected_kw": thinned(expected.hours), **more}
-        self.marks.append(
-            Mark(
-                kind,
-                day * HOURS + hour,
-                last_day * HOURS + last_hour,
-                (seen_day + 1) * HOURS - 1,
-                confidence,
-                evidence,
-                kwh,
-            )
-        )
+        self, kind: str, m: int, day: _Day, a: int, b: int, confidence: float, more: Evidence, kwh: float | None
+    ) -> None:
+        evidence = {"seen_kw": thinned(day.hours[m]), "expected_kw": thinned(day.expected.hours[m]), **more}
+        self._put(kind, m, day, day.number * HOURS + a, day.number * HOURS + b, confidence, evidence, kwh)
 
-
-def peers_without_cycle(books: Sequence[DayFacts | None]) -> list[bool]:
-    """For each meter, whether at least one other, and at least half of the others with a cycle, had none."""
-    missing = [facts is not None and facts.cycle < CYCLE_MISSING for facts in books]
-    cyclic = [facts is not None and bool(np.isfinite(facts.cycle)) for facts in books]
-    answer = []
-    for k in range(len(books)):
-        others = sum(cyclic) - cyclic[k]
-        off = sum(missing) - missing[k]
-        answer.append(others > 0 and 2 * off >= others)
-    return answer
-
-
-def hourly(load_kw: FloatArray, first_slot: int, per_day: int) -> tuple[FloatArray, int]:
-    """Hourly means by whole days, and the number of the first day since the epoch.
-
-    A reading covers the slot before it arrives: what arrives at midnight belongs to the day that ends.
-    """
-    per_hour = max(per_day // HOURS, 1)
-    lead = (first_slot - 1) % per_day
-    size = -(-(lead + load_kw.size) // per_day) * per_day
-    slots = np.full(size, np.nan)
-    slots[lead : lead + load_kw.size] = load_kw
-    quarters = slots[: size // per_day * per_hour * HOURS].reshape(-1, HOURS, per_hour)
-    there = np.isfinite(quarters).sum(axis=2)
-    total = np.nansum(quarters, axis=2)
-    return np.where(2 * there >= per_hour, total / np.maximum(there, 1), np.nan), (first_slot - 1) // per_day
+    def _put(
+        self, kind: str, m: int, day: _Day, first_hour: int, last_hour: int, confidence: float, evidence: Evidence,
+        kwh: float | None,
+    ) -> Mark:  # fmt: skip
+        first, last = self._slot(first_hour), self._slot(last_hour + 1) - 1
+        return self.ledger.claim(m, kind, first, last, day.seen, day.arrival(m), confidence, evidence, kwh=kwh, near=0)

@@ -1,19 +1,20 @@
-"""Phases that are lost to the meter, or counted backwards, over weeks of history."""
+"""Phases that are lost to the meter, or counted backwards."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from analytics.detectors.phase_loss import find_voltage_loss
-from analytics.findings import Evidence, thinned
+from analytics.findings import Evidence
 from analytics.history.chance import WEEKS
-from analytics.history.record import Mark, MeterRecord, resolution
-from analytics.history.robust import middle, quantile, row_quantile
-from analytics.series import BoolArray, FloatArray, runs
+from analytics.history.digits import Digits
+from analytics.history.planes import Now
+from analytics.history.robust import row_quantile
+from analytics.series import BoolArray, FloatArray
 
 NAMES = ("l1", "l2", "l3")
+VOLTS, AMPS = ("v1", "v2", "v3"), ("i1", "i2", "i3")
+VOLTAGE_LOST, VOLTAGE_BACK = 0.78, 0.85
+"""Shares of the nominal voltage: voltage-loss event of State Grid meters (DL/T 698.45 object 0x3000), default."""
 HALF = 0.5
 """A phase that carries less than half of its usual share is lost, unless it often does so."""
 LEAST_LOAD = 0.1
@@ -22,176 +23,185 @@ BELOW_ALL = 0.8
 """... and below this part of the least it was in the weeks before."""
 PHASE_USED = 0.15
 """A phase that carries less than this, of what the other two carry, has no load to lose."""
-FEWEST = 2
-JOIN = 4
-"""Up to so many readings between (too little load to see it) do not end it."""
+FEWEST, JOIN = 2, 4
+"""Two readings; up to so many between them (too little load to see it) do not end it."""
+QUIET_DAYS = 5
+"""A meter that did not export on five days does not export."""
+APPARENT = 0.8
+"""With a turned current transformer the phases' powers cancel: power is below this part of volts times amperes."""
+GLITCH_KWH = 1e6
 
 
-def find_lost_voltages(record: MeterRecord) -> list[Mark]:
-    """One phase's voltage gone while another is there."""
-    volts, nominal = record.three("v"), record.facts.nominal_v
-    if volts is None or nominal is None:
-        return []
-    amps, power = record.three("i"), record.slots("p")
-    marks: list[Mark] = []
-    for phase, a, b in find_voltage_loss(volts, nominal):
-        evidence: Evidence = {"phase": NAMES[phase], "expected_v": nominal, "seen_v": thinned(volts[phase, a:b])}
-        missing = None
-        if amps is not None and power is not None:
-            v, i = volts[:, a:b], np.abs(amps[:, a:b])
-            sound = np.delete(v, phase, axis=0).mean(axis=0)
-            missing = _energy(power[a:b], (sound - v[phase]) * i[phase], (v * i).sum(axis=0), record.hours)
-        marks.append(Mark("phase_voltage_loss", a, b - 1, a + 1, 0.97, evidence, missing))
-    return marks
-
-
-def _energy(power_kw: FloatArray, lacking: FloatArray, seen: FloatArray, hours: float) -> float:
-    """Energy that was not counted, where the seen power stands for `seen` and misses `lacking`. [kWh]"""
-    known = np.isfinite(power_kw) & np.isfinite(lacking) & (np.nan_to_num(seen) > 0.0)
-    return float(np.sum(power_kw[known] * lacking[known] / seen[known])) * hours
-
-
-def find_lost_currents(record: MeterRecord, spoilt: BoolArray) -> list[Mark]:
-    """One phase's current far below what the other two say it should be."""
-    amps = record.three("i")
-    if amps is None:
-        return []
-    power = record.slots("p")
-    size = np.abs(amps)
-    digit = resolution(amps[0])
-    marks: list[Mark] = []
-    total = np.where(spoilt, np.nan, size.sum(axis=0))
-    typical = np.repeat(DayLevels.of(total, record.per_day).usual, record.per_day)[: record.size]
-    for phase in range(3):
-        others = np.delete(size, phase, axis=0).sum(axis=0)
-        loaded = others >= np.maximum(LEAST_LOAD * typical * 2.0 / 3.0, 20.0 * digit)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = np.where(loaded & ~spoilt, size[phase] / others, np.nan)
-        lost, usual = _lost_days(ratio, record.per_day)
-        for a, b in _joined(lost, JOIN):
-            if b - a >= FEWEST:
-                evidence: Evidence = {
-                    "phase": NAMES[phase],
-                    "expected_share": float(usual[a]),
-                    "seen_a": thinned(amps[phase, a:b]),
-                }
-                missing = None
-                if power is not None:
-                    lacking = usual[a:b] * others[a:b] - size[phase, a:b]
-                    missing = _energy(power[a:b], lacking, (others + size[phase])[a:b], record.hours)
-                marks.append(Mark("phase_current_loss", a, b - 1, a + FEWEST - 1, 0.93, evidence, missing))
-    return marks
-
-
-def _lost_days(ratio: FloatArray, per_day: int) -> tuple[BoolArray, FloatArray]:
-    """Slots whose ratio is far below the usual one of the weeks before, lost slots kept out of what is usual."""
-    days = -(-ratio.size // per_day)
-    lost = np.zeros(days * per_day, bool)
-    usual = np.full(days * per_day, np.nan)
-    levels = DayLevels.of(ratio, per_day)
-    by_day = _by_day(ratio, per_day)
-    for day in range(days):
-        cut = slice(day * per_day, (day + 1) * per_day)
-        usual[cut] = levels.usual[day]
-        if not levels.usual[day] > PHASE_USED:
-            continue
-        low = by_day[day] < min(HALF * levels.usual[day], BELOW_ALL * levels.lowest[day])
-        if bool(low.any()):
-            lost[cut] = low
-            levels.replace_day(day, np.where(low, np.nan, by_day[day]))
-    return lost[: ratio.size], usual[: ratio.size]
-
-
-def find_reversed(record: MeterRecord) -> list[Mark]:
-    """Energy goes to the export counter of a meter that never exported, while import goes on: one CT turned round."""
-    out = record.slots("e_exp")
-    amps, volts, power = record.three("i"), record.three("v"), record.slots("p")
-    if out is None:
-        return []
-    # an export counter that never moved has no last digit to see; the import counter's is the same
-    shown = record.slots("e_imp")
-    digit = resolution(shown if shown is not None else out)
-    rise = np.diff(out, prepend=np.nan)
-    exports = np.nan_to_num(rise) > 2.0 * digit
-    exports &= np.nan_to_num(rise) < 1e6
-    claim = exports & _unusual(exports, record.per_day)
-    if amps is not None and volts is not None and power is not None:
-        # with a turned CT the phases' powers cancel: much less than volts times amperes
-        apparent = (volts * np.abs(amps)).sum(axis=0) / 1000.0
-        claim &= np.nan_to_num(power, nan=np.inf) < 0.8 * np.nan_to_num(apparent)
-    marks = []
-    for a, b in _joined(claim, JOIN):
-        if b - a >= FEWEST:
-            # the turned phase's energy stands in the export counter instead of the import counter
-            exported = float(np.nansum(rise[a:b]))
-            evidence: Evidence = {"exported_kwh": exported, "rise_kwh": thinned(rise[a:b])}
-            marks.append(Mark("phase_reversal", a, b - 1, a + FEWEST - 1, 0.93, evidence, exported))
-    return marks
-
-
-@dataclass
-class DayLevels:
-    """What a ratio usually is, from a middle and a low value of each day of the weeks before.
+class Phases:
+    """The phases of a fleet.
 
     Attributes
     ----------
-    usual, lowest : (d,) float64
-        Median of the days' medians, and least of the days' 1 % quantiles, before each day; NaN without a day.
+    usual, lowest : (m, 3) float64
+        What each phase carries of what the other two carry: the median of the days' medians, and the least of their
+        1 % quantiles.
+    typical_a : (m,) float64
+        Median sum of the three currents. [A]
     """
 
-    middle: FloatArray
-    low: FloatArray
-    usual: FloatArray
-    lowest: FloatArray
+    def __init__(self, m: int, per_day: int) -> None:
+        self.usual: FloatArray = np.full((m, 3), np.nan)
+        self.lowest: FloatArray = np.full((m, 3), np.nan)
+        self.typical_a: FloatArray = np.full(m, np.nan)
+        self.today = np.full((m, 4, per_day), np.nan, np.float32)
+        self.days = np.full((m, 4, 2, WEEKS), np.nan, np.float32)
+        self.low_v = Pairs(m, 3, join=0)
+        self.low_i = Pairs(m, 3, join=JOIN)
+        self.reversed = Pairs(m, 1, join=JOIN)
+        self.digits = Digits(m)
+        self.quiet = np.zeros(m, np.int16)
+        self.exported_today = np.zeros(m, bool)
+        self.days_seen = 0
 
-    @classmethod
-    def of(cls, values: FloatArray, per_day: int) -> DayLevels:
-        by_day = _by_day(values, per_day)
-        enough = np.isfinite(by_day).sum(axis=1) >= per_day // 8
-        centre = np.where(enough, row_quantile(by_day, 0.5), np.nan)
-        low = np.where(enough, row_quantile(by_day, 0.01), np.nan)
-        levels = cls(centre, low, np.full(len(by_day), np.nan), np.full(len(by_day), np.nan))
-        levels._look_back(range(1, len(by_day)))
-        return levels
+    def look(self, now: Now, position: int, wrong: BoolArray, counter_digit: FloatArray) -> None:
+        """Claim lost voltages, lost currents and turned transformers.
 
-    def replace_day(self, day: int, values: FloatArray) -> None:
-        """Judge the days after `day` by other values of it."""
-        known = values[np.isfinite(values)]
-        enough = known.size >= values.size // 8
-        self.middle[day] = middle(known) if enough else np.nan
-        self.low[day] = quantile(known, 0.01) if enough else np.nan
-        self._look_back(range(day + 1, min(day + 1 + WEEKS, self.middle.size)))
+        Parameters
+        ----------
+        position : int
+            Poll of the day of the block's first column.
+        wrong : (m, b) bool
+            The power is wrong: so may be the currents.
+        """
+        if all(now.values(v) is not None for v in VOLTS):
+            self._voltages(now)
+        if all(now.values(i) is not None for i in AMPS):
+            self._currents(now, position, wrong)
+        if now.values("e_exp") is not None:
+            self._reversal(now, counter_digit)
 
-    def _look_back(self, days: range) -> None:
-        for day in days:
-            past = slice(max(0, day - WEEKS), day)
-            known = np.isfinite(self.middle[past])
-            if bool(known.any()):
-                self.usual[day] = middle(self.middle[past][known])
-                self.lowest[day] = float(self.low[past][known].min())
+    def _voltages(self, now: Now) -> None:
+        volts = np.stack([now.block.values[v] for v in VOLTS], axis=1)
+        nominal = now.facts.nominal_v[:, None, None]
+        with np.errstate(invalid="ignore"):
+            low, healthy = np.asarray(volts < VOLTAGE_LOST * nominal), np.asarray(volts > VOLTAGE_BACK * nominal)
+        lost = low & healthy.any(axis=1)[:, None, :]
+        for m, phase, first, slot, j in self.low_v.pairs(lost, now.block.first):
+            evidence: Evidence = {"phase": NAMES[phase], "expected_v": float(now.facts.nominal_v[m])}
+            missing = 0.0
+            power, amps = now.values("p"), [now.values(i) for i in AMPS]
+            if power is not None and all(a is not None for a in amps):
+                i = np.array([abs(float(now.block.values[a][m, j])) for a in AMPS])
+                v = volts[m, :, j]
+                sound = float(np.delete(v, phase).mean())
+                missing = _energy(
+                    float(power[m, j]), (sound - float(v[phase])) * i[phase], float((v * i).sum()), now.facts.hours
+                )
+            trace = {"seen_v": float(volts[m, phase, j])}
+            # the first of two was not yet certain: it lacked as much
+            times = 2.0 if first == slot - 1 else 1.0
+            now.claim(m, "phase_voltage_loss", first, slot, slot, 0.97, evidence, kwh=times * missing, trace=trace)
+
+    def _currents(self, now: Now, position: int, wrong: BoolArray) -> None:
+        size = np.abs(np.stack([now.block.values[i] for i in AMPS], axis=1))
+        total = size.sum(axis=1)
+        others = total[:, None, :] - size
+        digit = self.digits.digit
+        self.digits.take(now.block.values["i1"])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            least = np.maximum(LEAST_LOAD * self.typical_a * 2.0 / 3.0, 20.0 * digit)
+            loaded = (
+                np.asarray(others >= np.where(np.isfinite(least), least, 20.0 * digit)[:, None, None])
+                & ~wrong[:, None, :]
+            )
+            ratio = np.where(loaded, size / others, np.nan)
+            bound = np.minimum(HALF * self.usual, BELOW_ALL * self.lowest)
+            bound[~(self.usual > PHASE_USED)] = -1.0
+            lost = ratio < bound[:, :, None]
+        cut = slice(position, position + now.block.width)
+        self.today[:, :3, cut] = np.where(lost, np.nan, ratio)
+        self.today[:, 3, cut] = np.where(wrong, np.nan, total)
+        power = now.values("p")
+        for m, phase, first, slot, j in self.low_i.pairs(lost, now.block.first):
+            usual = float(self.usual[m, phase])
+            shares: Evidence = {"phase": NAMES[phase], "expected_share": usual}
+            missing = 0.0
+            if power is not None:
+                beside, own = float(others[m, phase, j]), float(size[m, phase, j])
+                missing = _energy(float(power[m, j]), usual * beside - own, beside + own, now.facts.hours)
+            trace = {"seen_a": float(size[m, phase, j])}
+            times = 2.0 if first == slot - 1 else 1.0
+            now.claim(m, "phase_current_loss", first, slot, slot, 0.93, shares, kwh=times * missing, trace=trace)
+
+    def _reversal(self, now: Now, counter_digit: FloatArray) -> None:
+        rise = now.block.values["e_exp"] - now.shifted("e_exp")
+        with np.errstate(invalid="ignore"):
+            exports = (rise > 2.0 * counter_digit[:, None]) & (rise < GLITCH_KWH)
+        self.exported_today |= exports.any(axis=1)
+        unusual = self.quiet >= min(self.days_seen, QUIET_DAYS)
+        claim = exports & (unusual & (self.days_seen > 0))[:, None]
+        power = now.values("p")
+        if power is not None and all(now.values(c) is not None for c in (*VOLTS, *AMPS)):
+            apparent = (
+                sum(
+                    (now.block.values[v] * np.abs(now.block.values[i]) for v, i in zip(VOLTS, AMPS, strict=True)),
+                    np.zeros(rise.shape),
+                )
+                / 1000.0
+            )
+            with np.errstate(invalid="ignore"):
+                claim &= (power < APPARENT * apparent) | ~(now.has["i1"] & now.has["p"])[:, None]
+        for m, _, first, slot, j in self.reversed.pairs(claim[:, None, :], now.block.first):
+            # the turned phase's energy stands in the export counter instead of the import counter
+            gone = float(rise[m, j])
+            times = 2.0 if first == slot - 1 else 1.0
+            now.claim(m, "phase_reversal", first, slot, slot, 0.93, {"exported_kwh": gone}, kwh=times * gone,
+                      trace={"rise_kwh": gone})  # fmt: skip
+
+    def end_day(self, day: int, per_day: int) -> None:
+        """A day is over: what each phase usually carries, from now on."""
+        self.digits.end_day()
+        self.days_seen += 1
+        self.quiet += ~self.exported_today
+        self.exported_today[:] = False
+        if not np.isfinite(self.today).any() and not np.isfinite(self.days).any():
+            return
+        m = len(self.usual)
+        flat = self.today.reshape(4 * m, per_day)
+        fewest = max(per_day // 8, 1)
+        for k, share in enumerate((0.5, 0.01)):
+            self.days[:, :, k, day % WEEKS] = row_quantile(flat, share, fewest).reshape(m, 4)
+        self.today[:] = np.nan
+        middle = row_quantile(self.days[:, :, 0].reshape(4 * m, WEEKS), 0.5).reshape(m, 4)
+        self.usual, self.typical_a = middle[:, :3].astype(np.float64), middle[:, 3].astype(np.float64)
+        low = np.fmin.reduce(self.days[:, :3, 1], axis=2)
+        self.lowest = low.astype(np.float64)
 
 
-def _by_day(values: FloatArray, per_day: int) -> FloatArray:
-    days = -(-values.size // per_day)
-    padded = np.full(days * per_day, np.nan)
-    padded[: values.size] = values
-    return padded.reshape(days, per_day)
+class Pairs:
+    """Readings that claim something, joined over short pauses; two are needed.
+
+    Attributes
+    ----------
+    first, last : (m, k) int64
+        The stretch that stands.
+    """
+
+    def __init__(self, m: int, k: int, join: int) -> None:
+        self.join = join
+        self.first = np.full((m, k), -(2**40), np.int64)
+        self.last = np.full((m, k), -(2**40), np.int64)
+
+    def pairs(self, claim: BoolArray, first: int) -> list[tuple[int, int, int, int, int]]:
+        """(row, place, first slot, slot, column) for each reading from the second of a stretch on."""
+        said = []
+        for m, j, k in zip(*(axis.tolist() for axis in np.nonzero(claim.transpose(0, 2, 1))), strict=True):
+            slot = first + j
+            if slot - self.last[m, k] > self.join + 1:
+                self.first[m, k] = slot
+            self.last[m, k] = slot
+            if slot - self.first[m, k] + 1 >= FEWEST:
+                said.append((m, k, int(self.first[m, k]), slot, j))
+        return said
 
 
-def _unusual(exports: BoolArray, per_day: int) -> BoolArray:
-    """Whether export was no part of this meter's life in the weeks before (a meter behind own generation exports)."""
-    days = -(-exports.size // per_day)
-    some = np.pad(exports, (0, days * per_day - exports.size)).reshape(days, per_day).any(axis=1)
-    # a fault lasts; what counts is whether there was a time without: five days are enough
-    quiet = np.concatenate(([0], np.cumsum(~some)))[:-1]
-    return np.repeat(quiet >= np.minimum(np.arange(days), 5), per_day)[: exports.size]
-
-
-def _joined(claim: BoolArray, within: int) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for a, b in runs(claim):
-        if joined and a - joined[-1][1] <= within and joined[-1][1] - joined[-1][0] >= 1:
-            joined[-1] = (joined[-1][0], b)
-        else:
-            joined.append((a, b))
-    return joined
+def _energy(power_kw: float, lacking: float, seen: float, hours: float) -> float:
+    """Energy that was not counted, where the seen power stands for `seen` and misses `lacking`. [kWh]"""
+    if not (np.isfinite(power_kw) and np.isfinite(lacking) and seen > 0.0):
+        return 0.0
+    return power_kw * lacking / seen * hours

@@ -1,4 +1,4 @@
-"""The counter as a track over weeks: reset, roll-over, a display that went back, garbage, and what each step counted.
+"""The counter as a track: reset, roll-over, a display that went back, garbage, and what each step counted.
 
 A counter can only do what the load lets it: each step is between zero and the most this meter has ever shown in a poll.
 What breaks this is named by where the display goes next.
@@ -6,18 +6,17 @@ What breaks this is named by where the display goes next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from analytics.findings import Evidence
+from analytics.history.digits import Digits
 from analytics.history.garbled import sensible, swapped
-from analytics.history.record import Mark, MeterRecord, resolution
+from analytics.history.planes import Now
 from analytics.series import BoolArray, FloatArray, IntArray
 
 MOST = 3.0
 """A step of up to so many times the greatest load seen so far is believed: a new machine, not a wrong digit."""
-WEEK_POLLS = 96
+FIRST_POLLS = 48
+"""Steps of a first day that give the first idea of the load."""
 TRACK_LOST = 24
 """After so many polls (six hours of quarters) away from the old track the display is on a new one."""
 LONGEST_STAND = 960
@@ -26,155 +25,189 @@ LEAP = 3.0
 """A load that leaps goes on with at least this part of its leap in the next poll."""
 WORDS_KEEP = 2e-3
 """A float32 whose low word is read first keeps its value but for the digits after the third or so."""
+SOUND, LEAPT, BACKWARDS, SPIKE, SWAPPED = range(5)
+KINDS = {BACKWARDS: "counter_backwards", SPIKE: "spike", SWAPPED: "word_swap"}
 
 
-@dataclass(frozen=True)
-class CounterSteps:
-    """What the counter counted poll by poll.
+class Registers:
+    """The import counters of a fleet, followed.
 
     Attributes
     ----------
-    kwh : (m,) float64
-        Energy of the poll's slot; over missing slots the true total, spread evenly; NaN where it is not known. [kWh]
-    exact : (m,) bool
-        The slot's energy is the difference of two believed readings one poll apart.
-    marks : tuple of Mark
-    digit : float
-        The counter's last digit. [kWh]
+    shown, at : (m,) float64, int64
+        The last believed display and its slot. [kWh]
+    greatest : (m,) float64
+        The most it ever counted in a poll; NaN before the first day is over. [kWh]
+    state : (m,) int8
+        `SOUND`, or how the track was left.
     """
 
-    kwh: FloatArray
-    exact: BoolArray
-    marks: tuple[Mark, ...]
-    digit: float
+    def __init__(self, m: int) -> None:
+        self.digits = Digits(m)
+        self.shown: FloatArray = np.full(m, np.nan)
+        self.at: IntArray = np.zeros(m, np.int64)
+        self.moved_at: IntArray = np.zeros(m, np.int64)
+        self.greatest: FloatArray = np.full(m, np.nan)
+        self.carried: FloatArray = np.zeros(m)
+        self.state = np.zeros(m, np.int8)
+        self.left_at: IntArray = np.zeros(m, np.int64)
+        self.left_shown: FloatArray = np.full(m, np.nan)
+        self.left_most: FloatArray = np.full(m, np.nan)
+        self.odd_shown: FloatArray = np.full(m, np.nan)
 
+    def look(self, now: Now) -> FloatArray:
+        """(m, b) float64: mean power by the counter, NaN where not known. [kW] Breaks are claimed."""
+        shown = now.values("e_imp")
+        block = now.block
+        if shown is None:
+            return np.full(block.present.shape, np.nan)
+        self.digits.take(shown)
+        known = np.isfinite(shown)
+        index = np.arange(block.width)
+        last = np.maximum.accumulate(np.where(known, index, -1), axis=1)
+        past = np.concatenate((np.full((len(shown), 1), -1), last[:, :-1]), axis=1)
+        rows = np.arange(len(shown))[:, None]
+        before = np.where(past < 0, self.shown[:, None], shown[rows, past])
+        polls = np.where(past < 0, block.first + index - self.at[:, None], index - past)
+        step = shown - before
+        cap = (MOST * self.greatest + 2.0 * self.digits.digit)[:, None] * polls
+        cap = np.maximum(cap, self._by_power(now, known, past))
+        with np.errstate(invalid="ignore"):
+            odd = known & ((step < -1e-9) | (step > cap) | (step > self.greatest[:, None] * polls))
+        counted = np.where(polls == 1, step / now.facts.hours, np.nan)
+        for m in np.flatnonzero(odd.any(axis=1) | (self.state != SOUND)).tolist():
+            self._follow(m, now, shown[m], known[m], odd[m], polls[m], before[m], cap[m], step[m], counted[m])
+        with np.errstate(invalid="ignore"):
+            moves = np.abs(step) > 0
+        latest = block.first + block.width - 1 - np.argmax(moves[:, ::-1], axis=1)
+        self.moved_at = np.where(moves.any(axis=1), latest, self.moved_at)
+        there = last[:, -1] >= 0
+        self.shown = np.where(there, shown[rows[:, 0], last[:, -1]], self.shown)
+        self.at = np.where(there, block.first + last[:, -1], self.at)
+        return counted
 
-def follow(record: MeterRecord, power_kw: FloatArray | None) -> CounterSteps | None:
-    """Walk along the import counter and name every break.
+    def _by_power(self, now: Now, known: BoolArray, past: IntArray) -> FloatArray:
+        """(m, b) float64: twice what the power shown over each step would count. [kWh]"""
+        power = now.values("p")
+        if power is None:
+            return np.zeros(known.shape)
+        far = 20.0 * MOST * self.greatest[:, None] / now.facts.hours
+        with np.errstate(invalid="ignore"):
+            believed = np.where(np.isfinite(power) & ~(power > far) & (power > 0.0), power, 0.0) * now.facts.hours
+        total = np.cumsum(believed, axis=1) + self.carried[:, None]
+        rows = np.arange(len(power))[:, None]
+        base = np.where(past < 0, 0.0, total[rows, past])
+        ends = np.flatnonzero(known.any(axis=1))
+        tail = total[:, -1].copy()
+        last = known.shape[1] - 1 - np.argmax(known[:, ::-1], axis=1)
+        tail[ends] -= total[ends, last[ends]]
+        self.carried = tail
+        return 2.0 * (total - base)
 
-    Parameters
-    ----------
-    record : MeterRecord
-    power_kw : (m,) float64 or None
-        Power on the slots, freed from impossible values; with it a step is also bounded by the load shown. [kW]
+    def end_day(self, steps_kwh: FloatArray) -> None:
+        """A day is over; a meter without an idea of its load gets it from the day's steps.
 
-    Returns
-    -------
-    CounterSteps or None
-        None without a counter.
-    """
-    shown = record.slots("e_imp")
-    if shown is None:
-        return None
-    at = np.flatnonzero(np.isfinite(shown))
-    kwh = np.full(record.size, np.nan)
-    digit = resolution(shown)
-    if at.size < 2:
-        return CounterSteps(kwh, np.zeros(record.size, bool), (), digit)
-    value = shown[at]
-    cap = _greatest_step(np.diff(value), np.diff(at)) + 2.0 * digit
-    modulus = record.facts.wraps_at_kwh
-    step, polls = np.diff(value), np.diff(at)
-    cap = np.maximum(cap[:-1] * polls, _carried(power_kw, at, record.hours))
-    odd = np.flatnonzero((step < -1e-9) | (step > cap) | ~np.isfinite(step))
-    booked, whole = step.copy(), polls == 1
-    marks: list[Mark] = []
-    done = -1
-    for k in odd.tolist():
-        if k < done:
-            continue
-        verdict = _judge(at, value, k, cap, modulus)
-        back = verdict.back
-        booked[k:back] = verdict.kwh * polls[k:back] / float(at[back] - at[k])
-        whole[k:back] = False
-        done = back
-        last = max(back - 1, k + 1)
-        if verdict.kind:
-            evidence: Evidence = {
-                "before_kwh": float(value[k]),
-                "after_kwh": float(value[min(back, value.size - 1)]),
-                "odd_kwh": tuple(float(x) for x in value[k + 1 : min(last + 1, k + 9)]),
-            }
-            marks.append(Mark(verdict.kind, int(at[k + 1]), int(at[last]), int(at[verdict.seen]), 0.95, evidence))
-    owner = np.repeat(np.arange(polls.size), polls)
-    kwh[at[0] + 1 : at[-1] + 1] = booked[owner] / polls[owner]
-    exact = np.zeros(record.size, bool)
-    exact[at[0] + 1 : at[-1] + 1] = whole[owner]
-    return CounterSteps(kwh, exact, tuple(marks), digit)
+        Parameters
+        ----------
+        steps_kwh : (m, per_day) float64
+            What each poll counted. [kWh]
+        """
+        self.digits.end_day()
+        fresh = np.isnan(self.greatest) & (np.isfinite(steps_kwh).sum(axis=1) >= FIRST_POLLS)
+        for m in np.flatnonzero(fresh).tolist():
+            known = steps_kwh[m][np.isfinite(steps_kwh[m])]
+            self.greatest[m] = float(np.quantile(known, 0.9))
 
+    # -- one meter, poll by poll, from where its track is broken ---------------------------------------------------
+    def _follow(
+        self, m: int, now: Now, shown: FloatArray, known: BoolArray, odd: BoolArray, polls: IntArray,
+        before: FloatArray, cap: FloatArray, step: FloatArray, counted: FloatArray,
+    ) -> None:  # fmt: skip
+        first = now.block.first
+        j = 0
+        while j < shown.size:
+            if self.state[m] == SOUND:
+                rest = np.flatnonzero(odd[j:])
+                if not rest.size:
+                    return
+                j += int(rest[0])
+                if not self._leave(m, now, j, float(before[j]), float(shown[j]), int(polls[j]), float(cap[j]), step):
+                    if not 0 <= shown[j] - before[j] <= cap[j]:
+                        counted[j] = np.nan
+                else:
+                    counted[j] = np.nan
+            elif known[j]:
+                counted[j] = np.nan
+                self._lost(m, now, first + j, float(shown[j]))
+            j += 1
 
-def _carried(power_kw: FloatArray | None, at: IntArray, hours: float) -> FloatArray:
-    """(n - 1,) float64: twice what the power shown over each step would count; 0 where none is shown. [kWh]"""
-    if power_kw is None:
-        return np.zeros(at.size - 1)
-    area = np.concatenate(([0.0], np.cumsum(np.nan_to_num(power_kw)))) * hours
-    return 2.0 * np.maximum(area[at[1:] + 1] - area[at[:-1] + 1], 0.0)
+    def _leave(
+        self, m: int, now: Now, j: int, before: float, after: float, polls: int, most: float, steps: FloatArray
+    ) -> bool:
+        """Judge a step that is odd; True if the track is left."""
+        slot = now.block.first + j
+        step = after - before
+        per_poll = most / polls
+        modulus = float(now.facts.wraps_at_kwh[m])
+        if -1e-9 <= step <= most or (np.isnan(most) and step >= 0):
+            if not np.isnan(most) and step <= MOST * self.greatest[m] * polls:
+                self.greatest[m] = step / polls
+            return False
+        wraps_within = most
+        if np.isnan(most):  # the first day: nothing is known of the load yet
+            most, per_poll, wraps_within = 0.0, 0.0, 1e-3 * modulus
+        evidence = {"before_kwh": before, "after_kwh": after}
+        trace = {"odd_kwh": after}
+        if before < modulus and 0.0 <= after + modulus - before <= wraps_within:
+            now.claim(m, "counter_rollover", slot, slot, slot, 0.95, evidence, trace=trace)
+            return False
+        restored = float(swapped(np.array([after]))[0])
+        garbled = not sensible(after) or abs(restored - before) <= max(most, WORDS_KEEP * abs(before))
+        if not garbled and 0.0 <= after <= most < before:
+            now.claim(m, "counter_reset", slot, slot, slot, 0.95, evidence, trace=trace)
+            return False
+        if not garbled and step > 0:
+            with np.errstate(invalid="ignore"):
+                moves = np.flatnonzero(np.abs(steps[: max(j - polls + 1, 0)]) > 0)
+            moved_at = now.block.first + int(moves[-1]) if moves.size else int(self.moved_at[m])
+            stood = slot - polls - moved_at
+            if 0 < stood <= LONGEST_STAND and step <= per_poll * (polls + stood):
+                return False  # a display that stood still and now catches up
+        self.left_at[m], self.left_shown[m], self.left_most[m] = slot - polls, before, per_poll
+        self.odd_shown[m] = after
+        if garbled:
+            self.state[m] = SWAPPED
+        elif step > 0:
+            # a leap of the load goes on, a wrong reading does not; the next reading tells
+            self.state[m] = LEAPT
+            return True
+        else:
+            self.state[m] = BACKWARDS
+        now.claim(m, KINDS[int(self.state[m])], slot, slot, slot, 0.95, evidence, trace=trace)
+        return True
 
-
-def _greatest_step(step: FloatArray, polls: IntArray) -> FloatArray:
-    """(n,) float64: the most a poll may add at each reading, from what was counted before it. [kWh]"""
-    per_poll = np.where(step >= 0, step / np.maximum(polls, 1), 0.0)
-    first = per_poll[:WEEK_POLLS]
-    start = MOST * (float(np.quantile(first, 0.9)) if first.size else 0.0)
-    # believe a step only if it is no leap itself; what was believed raises the bound from then on
-    believed = np.empty(per_poll.size + 1)
-    believed[0] = start
-    greatest = start / MOST
-    leaps = np.flatnonzero(per_poll > greatest)
-    bound = np.full(per_poll.size + 1, start)
-    for k in leaps.tolist():
-        if greatest < per_poll[k] <= MOST * greatest:
-            greatest = float(per_poll[k])
-            bound[k + 1 :] = MOST * greatest
-    return bound
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """What a break was: its name ('' for a load that leapt), the next believed reading, its energy, what showed it."""
-
-    kind: str
-    back: int
-    kwh: float
-    seen: int
-
-
-def _judge(at: IntArray, value: FloatArray, k: int, cap: FloatArray, modulus: float | None) -> _Verdict:
-    """Name the step from the believed reading `k`."""
-    before, after = float(value[k]), float(value[k + 1])
-    per_poll = float(cap[k]) / int(at[k + 1] - at[k])
-    most = float(cap[k])
-    if modulus is not None and before < modulus and 0.0 <= after + modulus - before <= most:
-        return _Verdict("counter_rollover", k + 1, after + modulus - before, k + 1)
-    restored = float(swapped(np.array([after]))[0])
-    garbled = not sensible(after) or abs(restored - before) <= max(most, WORDS_KEEP * abs(before))
-    if not garbled and 0.0 <= after <= most < before:
-        return _Verdict("counter_reset", k + 1, after, k + 1)
-    back = k + 2
-    while back < at.size and at[back] - at[k] <= TRACK_LOST:
-        if 0.0 <= float(value[back]) - before <= per_poll * int(at[back] - at[k]):
-            break
-        back += 1
-    if not garbled and after > before:
-        # a display that stood still and now catches up
-        moved = np.flatnonzero(np.diff(value[max(0, k - LONGEST_STAND) : k + 1]))
-        stood = k - (int(moved[-1]) + 1 + max(0, k - LONGEST_STAND)) if moved.size else 0
-        if stood and after - before <= per_poll * (int(at[k + 1] - at[k - stood])):
-            return _Verdict("", k + 1, after - before, k + 1)
-    returned = back < at.size and at[back] - at[k] <= TRACK_LOST
-    kind, seen = ("counter_backwards" if after < before else "spike"), k + 1
-    if garbled:
-        kind = "word_swap"
-    elif after > before:
-        # upwards: a leap of the load goes on, a wrong reading does not; the next reading tells
-        seen = k + 2
-        if seen >= at.size:
-            return _Verdict("", k + 1, np.nan, k + 1)
-        following = float(value[seen]) - after
-        if following * LEAP >= (after - before) / int(at[k + 1] - at[k]):
-            return _Verdict("", k + 1, after - before, k + 1)
-    if returned:
-        return _Verdict(kind, back, float(value[back]) - before, seen)
-    if back >= at.size and at[-1] - at[k] <= TRACK_LOST:
-        return _Verdict(kind, at.size - 1, np.nan, seen)
-    return _Verdict(kind, k + 1, np.nan, seen)
+    def _lost(self, m: int, now: Now, slot: int, shown: float) -> None:
+        """A poll while the display is off its track."""
+        polls = slot - int(self.left_at[m])
+        evidence = {"before_kwh": float(self.left_shown[m]), "after_kwh": float(self.odd_shown[m])}
+        returned = 0.0 <= shown - self.left_shown[m] <= self.left_most[m] * polls
+        if self.state[m] == LEAPT:
+            leap = float(self.odd_shown[m] - self.left_shown[m])
+            following = shown - float(self.odd_shown[m])
+            odd_at = slot - 1
+            if not returned and following >= 0 and following * LEAP >= leap / max(polls - 1, 1):
+                self.greatest[m] = max(float(self.greatest[m]), following)
+                self.state[m] = SOUND
+                return
+            now.claim(m, "spike", odd_at, odd_at, slot, 0.95, evidence, trace={"odd_kwh": float(self.odd_shown[m])})
+            self.state[m] = SOUND if returned else SPIKE
+            return
+        kind = KINDS[int(self.state[m])]
+        if returned:
+            self.state[m] = SOUND
+        elif polls > TRACK_LOST:
+            self.state[m] = SOUND
+            # a new track, not a stretch of wrong readings
+            now.correct(m, kind, int(self.left_at[m]) + 1, slot)
+        else:
+            now.claim(m, kind, slot, slot, slot, 0.95, evidence, trace={"odd_kwh": shown}, near=TRACK_LOST)

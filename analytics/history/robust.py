@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.series import FloatArray
 
@@ -26,7 +29,7 @@ def quantile(values: FloatArray, q: float) -> float:
     return float(two[low] + (at - low) * (two[high] - two[low]))
 
 
-def row_quantile(rows: FloatArray, q: float, fewest: int = 1) -> FloatArray:
+def row_quantile(rows: NDArray[np.floating[Any]], q: float, fewest: int = 1) -> FloatArray:
     """(n,) float64: quantile of the known values of each row, NaN for a row with fewer than `fewest`.
 
     Parameters
@@ -41,4 +44,4 @@ def row_quantile(rows: FloatArray, q: float, fewest: int = 1) -> FloatArray:
     high = np.minimum(low + 1, np.maximum(known - 1, 0))
     row = np.arange(len(rows))
     lower, upper = ordered[row, low], ordered[row, high]
-    return np.where(known >= fewest, lower + (at - low) * (upper - lower), np.nan)
+    return np.asarray(np.where(known >= fewest, lower + (at - low) * (upper - lower), np.nan), np.float64)

@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 
 from analytics.findings import Finding
 from analytics.history import HISTORY_SAYS, MeterFacts, MeterRecord, examine_plant
-from analytics.history.balance import name_of_factor
-from analytics.history.chance import longest_run
-from analytics.history.clocks import find_shifts
+from analytics.history.causes import name_of_factor
+from analytics.history.chance import NEVER, Runs
+from analytics.history.digits import Digits
 from analytics.history.garbled import swapped
 from analytics.history.points import score_readings
-from analytics.history.record import resolution
 from analytics.history.robust import middle, quantile, row_quantile
-from analytics.history.rounds import examine_meter
 from analytics.planted import IN_METER, PER_DAY, QUARTER, Planted, make_plant
 from analytics.series import SeriesError
 
@@ -64,9 +62,10 @@ def test_every_kind_of_meter_fault_is_tried() -> None:
 def test_a_clock_may_be_late_as_answers_are() -> None:
     rx = np.arange(10, dtype=np.int64) * QUARTER + 50 * 10**9
     facts = MeterFacts("m", QUARTER)
-    assert find_shifts(MeterRecord(facts, rx, rx - 50 * 10**9)) == []
-    (mark,) = find_shifts(MeterRecord(facts, rx, rx - 3600 * 10**9 - 50 * 10**9))
-    assert mark.kind == "dst_shift"
+    assert examine_plant([MeterRecord(facts, rx, rx - 50 * 10**9)]) == []
+    (finding,) = examine_plant([MeterRecord(facts, rx, rx - 3600 * 10**9 - 50 * 10**9)])
+    assert finding.kind == "dst_shift"
+    assert finding.evidence["off_by_s"] == -3650.0
 
 
 def test_words_exchanged_by_the_standard() -> None:
@@ -76,17 +75,23 @@ def test_words_exchanged_by_the_standard() -> None:
 
 
 def test_the_last_digit_is_seen_in_the_values() -> None:
-    assert resolution(np.array([1.25, 3.5, 7.0])) == pytest.approx(0.01)
-    assert resolution(np.array([12.0, 3.0, np.nan])) == 1.0
+    digits = Digits(3)
+    digits.take(np.array([[1.25, 3.5, 7.0], [12.0, 3.0, np.nan], [np.pi, np.e, np.sqrt(2)]]))
+    digits.end_day()
+    assert digits.digit.tolist() == pytest.approx([0.01, 1.0, 1e-4])
 
 
 def test_a_channel_that_often_repeats_needs_a_longer_run() -> None:
-    known = np.ones(20 * PER_DAY, bool)
-    lively = longest_run(np.zeros(known.size, bool), known, PER_DAY, 2)
-    lazy = longest_run(np.arange(known.size) % 10 < 9, known, PER_DAY, 2)
-    assert lively[-1] == 2
-    assert lazy[-1] > 50
-    assert lively[0] > PER_DAY  # nothing is known on the first day
+    runs = Runs(2, least=2)
+    known = np.ones((2, PER_DAY), bool)
+    repeats = np.stack([np.zeros(PER_DAY, bool), np.arange(PER_DAY) % 10 < 9])
+    assert (runs.need == NEVER).all()  # nothing is known on the first day
+    for day in range(20):
+        runs.take(repeats, known)
+        runs.end_day(day, PER_DAY)
+    lively, lazy = runs.need
+    assert lively == 2
+    assert lazy > 50
 
 
 # -- the metering tree ----------------------------------------------------------------------------------------------
@@ -203,6 +208,24 @@ def test_the_readings_up_to_detected_at_give_the_same_finding() -> None:
         )
 
 
+@pytest.mark.parametrize("polls", [1, 5, 1000])
+def test_the_findings_do_not_depend_on_how_many_polls_are_fed_at_once(polls: int) -> None:
+    """Reading by reading or history at once: one code, the same findings, evidence and energies included."""
+    start = 20 * PER_DAY + 30
+    faults = [
+        Planted("p-s1", "theft", start, start + 6 * PER_DAY, 0.6),
+        Planted("p-s2", "stuck", start, start + 40, 1.0),
+        Planted("p-s2", "phase_current_loss", start + 300, start + 400, 0.9),
+        Planted("p-s3", "duplicate_ts", start, start + 8, 1.0),
+        Planted("p-s3", "gap", start + 200, start + 260, 1.0),
+        Planted("p-main", "noise", start + 700, start + 790, 0.5),
+        Planted("p-s2", "counter_backwards", start + 500, start + 504, 500.0),
+    ]
+    records = make_plant("p", 4, 30, faults)
+    assert len(examine_plant(records)) >= 6
+    assert examine_plant(records, at_a_time=polls) == examine_plant(records)
+
+
 POOR = {
     "nothing": np.zeros(0),
     "one": np.array([5.0]),
@@ -232,8 +255,8 @@ def test_columns_of_other_lengths_are_refused() -> None:
 
 def test_one_cause_one_finding_when_noise_moves_the_currents() -> None:
     fault = Planted("p-s1", "noise", MIDNIGHT, MIDNIGHT + 100, 0.8)
-    record = make_plant("p", 3, 45, [fault], subs=1)[1]
-    assert {mark.kind for mark in examine_meter(record).marks} == {"noise"}
+    found = examine_plant(make_plant("p", 3, 45, [fault], subs=1))
+    assert {(finding.meter, finding.kind) for finding in found} == {("p-s1", "noise")}
 
 
 def test_every_reading_has_the_score_of_the_surest_finding() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from analytics.baselines import Expected
+from analytics.baselines import DayBooks
 from analytics.benchmarks import LoadShape, Quota, SpecificEnergy, load_shape, specific_energy
 from analytics.carbon import Purpose, choose_grid_factor
 from analytics.coal_equivalent import Basis, choose_coal_factor, water_use
@@ -29,9 +29,9 @@ from analytics.detectors.silent import find_silence
 from analytics.detectors.spikes import find_outliers
 from analytics.detectors.view import Learnt
 from analytics.detectors.zero import find_zero
-from analytics.history.balance import name_of_factor
-from analytics.history.chance import longest_run
-from analytics.history.consumption import compare
+from analytics.history.causes import name_of_factor
+from analytics.history.chance import Runs
+from analytics.history.days import compare
 from analytics.history.garbled import swapped
 from analytics.series import CounterSeries
 from meterline.factors import load_factors
@@ -174,9 +174,12 @@ def register_power(given: Given) -> Given:
 
 
 def meter_history(given: Given) -> Given:
-    known = np.ones((given["days"] + 1) * given["per_day"], bool)
-    need = longest_run(np.zeros(known.size, bool), known, given["per_day"], 1)
-    return {"exchanged": float(swapped(np.array([given["value"]]))[0]), "repeats_needed": int(need[-1])}
+    runs = Runs(1, least=1)
+    known = np.ones((1, given["per_day"]), bool)
+    for day in range(given["days"]):
+        runs.take(~known, known)
+        runs.end_day(day, given["per_day"])
+    return {"exchanged": float(swapped(np.array([given["value"]]))[0]), "repeats_needed": int(runs.need[0])}
 
 
 def balance_witness(given: Given) -> Given:
@@ -186,13 +189,18 @@ def balance_witness(given: Given) -> Given:
 
 
 def use_by_day(given: Given) -> Given:
-    hours = np.array([float(given["quiet_kw"])] * 10 + [float(given["busy_kw"])] * 14)
-    reach = (float(given["quiet_kw"]), float(given["busy_kw"]))
-    more = compare(hours * given["times"], Expected(hours), reach)
-    leak = compare(hours + given["leak_kw"], Expected(hours), reach)
-    assert more is not None
-    assert leak is not None
-    return {"level": more.level, "apart": more.apart, "floor_excess_kw": leak.floor, "busy_excess_kw": leak.busy}
+    usual = np.array([[float(given["quiet_kw"])] * 10 + [float(given["busy_kw"])] * 14])
+    books = DayBooks(1)
+    for day in range(21):
+        books.learn(day, usual, np.ones(1, bool))
+    expected = books.expected(21)
+    more, leak = (compare(hours, expected) for hours in (usual * given["times"], usual + given["leak_kw"]))
+    return {
+        "level": float(more.level[0]),
+        "apart": float(more.apart[0]),
+        "floor_excess_kw": float(leak.floor[0]),
+        "busy_excess_kw": float(leak.busy[0]),
+    }
 
 
 RECOMPUTED: dict[str, Callable[[Given], Given]] = {
