@@ -11,6 +11,7 @@ Read along the path of the data:
 - :mod:`~gateway_firmware_py.lanes`, :mod:`~gateway_firmware_py.window`, :mod:`~gateway_firmware_py.outbox`: which
   batch is sent next, how many at a time, when again;
 - :mod:`~gateway_firmware_py.uplink`: MQTT;
+- :mod:`~gateway_firmware_py.hatch`: where commands on the same box ask the running gateway to read a meter;
 - :mod:`~gateway_firmware_py.health`, :mod:`~gateway_firmware_py.timekeeping`, :mod:`~gateway_firmware_py.supervise`,
   :mod:`~gateway_firmware_py.main`: what holds it together.
 
@@ -19,6 +20,7 @@ The one promise: every sequence number ends in the head-end's store or in a `Los
 
 from __future__ import annotations
 
+from gateway_firmware_py.hatch import ask_gateway
 from gateway_firmware_py.main import public_key, run_gateway
 
-__all__ = ["public_key", "run_gateway"]
+__all__ = ["ask_gateway", "public_key", "run_gateway"]

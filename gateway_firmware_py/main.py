@@ -14,6 +14,7 @@ from collector import BusMaster, Wheel
 from gateway_firmware_py.batcher import Batcher
 from gateway_firmware_py.files import DiskFiles, Files
 from gateway_firmware_py.frames import FrameRing
+from gateway_firmware_py.hatch import Hatch, Reader
 from gateway_firmware_py.health import HealthDesk, MeterBook, Troubles
 from gateway_firmware_py.journal import Journal
 from gateway_firmware_py.keeper import Keeper
@@ -64,7 +65,15 @@ def run_gateway(settings: GatewaySettings, clock: Clock, *, announce: Callable[[
     """
     settings.data.mkdir(parents=True, exist_ok=True)
     with only_one(settings.data):
-        gateway = Gateway(settings, clock, DiskFiles(), announce, lambda sink: _buses(settings, clock, sink))
+        readers: dict[str, Reader] = {}
+        gateway = Gateway(
+            settings,
+            clock,
+            DiskFiles(),
+            announce,
+            lambda sink: _buses(settings, clock, sink, readers),
+            services={"hatch": Hatch(settings.data, readers).run},
+        )
         try:
             asyncio.run(gateway.run())
         finally:
@@ -81,6 +90,8 @@ class Gateway:
         Makes what brings polls to the sink it is given: name -> coroutine function, one for each bus.
     machine
         What says how far the clock can be believed; the kernel unless given.
+    services
+        What else runs beside the buses.
     """
 
     def __init__(
@@ -92,10 +103,11 @@ class Gateway:
         sources: Callable[[Batcher], Sources],
         *,
         machine: Machine | None = None,
+        services: Sources | None = None,
     ) -> None:
         file = settings.file
         self._settings, self._clock, self._files, self._announce = settings, clock, files, announce
-        self._sources = sources
+        self._sources, self._services = sources, services or {}
         self.troubles = Troubles(announce)
         self.book = MeterBook()
         self.state = State(settings.data / "state.db")
@@ -151,6 +163,8 @@ class Gateway:
         sources = self._sources(self.batcher)
         for name, run in sources.items():
             self.supervisor.watch(f"bus-{name}", run)
+        for name, run in self._services.items():
+            self.supervisor.watch(name, run)
         self.supervisor.watch("clock", self._look_at_clock)
         tell_service_manager("READY=1")
         held = sum(len(self.keeper.held(epoch)) for epoch in self.keeper.epochs)
@@ -252,13 +266,15 @@ class Gateway:
         }
 
 
-def _buses(settings: GatewaySettings, clock: Clock, sink: Batcher) -> Sources:
+def _buses(settings: GatewaySettings, clock: Clock, sink: Batcher, readers: dict[str, Reader]) -> Sources:
     plant, wheel = settings.plant, Wheel(clock)
-    return {
-        bus.id: BusMaster(bus, plant, settings.file.rates, clock, sink, wheel=wheel).run
+    masters = {
+        bus.id: BusMaster(bus, plant, settings.file.rates, clock, sink, wheel=wheel)
         for bus in plant.buses.values()
         if bus.gateway == settings.id
     }
+    readers |= {meter.id: master for bus, master in masters.items() for meter in plant.meters_on(bus)}
+    return {bus: master.run for bus, master in masters.items()}
 
 
 def _on_signals(stop: asyncio.Event) -> None:

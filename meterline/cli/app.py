@@ -89,6 +89,15 @@ def read(
     rtu_over_tcp: Annotated[
         str | None, typer.Option("--rtu-over-tcp", help="or serial frames over TCP (a serial server) at host:port,")
     ] = None,
+    rfc2217: Annotated[
+        str | None, typer.Option("--rfc2217", help="or a serial server that speaks RFC 2217 at host:port,")
+    ] = None,
+    listen: Annotated[
+        int | None, typer.Option("--listen", min=1, max=65535, help="or a port a DTU dials in to,")
+    ] = None,
+    registration: Annotated[
+        str | None, typer.Option("--registration", help="(what that DTU says first: text, or hex:01 02)")
+    ] = None,
     serial: Annotated[str | None, typer.Option("--serial", help="or a serial port: /dev/ttyUSB0, COM3.")] = None,
     baud: Annotated[
         int | None, typer.Option("--baud", min=300, help="Line speed. [default: as the profile says]")
@@ -110,7 +119,10 @@ def read(
     ad_hoc = None
     if profile is not None:
         bits: Literal[1, 2] | None = None if stop_bits is None else (2 if stop_bits == 2 else 1)
-        ad_hoc = AdHoc(profile, tcp, rtu_over_tcp, serial, address, baud, parity, bits, timeout)  # type: ignore[arg-type]
+        ad_hoc = AdHoc(
+            profile, tcp, rtu_over_tcp, serial, rfc2217, listen, registration, address, baud,
+            parity, bits, timeout,  # type: ignore[arg-type]
+        )  # fmt: skip
     run_read(screen(json), meter, site, ad_hoc, raw=raw)
 
 

@@ -10,15 +10,16 @@ from typing import Any, Literal
 
 from meterline.cli.screen import Screen, quiet_collector
 from meterline.clock import NS, SystemClock
-from meterline.documents import validate
+from meterline.documents import read_document, validate
 from meterline.errors import BusError, ConfigError, Problem, Unreachable
 from meterline.measurands import MEASURANDS
 from meterline.paths import profiles_dir
 from meterline.plant import Plant, load_plant
 from meterline.profiles import load_profiles
 from meterline.readings import NO_VALUE, Exchange, Poll, Quality, Reading
+from meterline.settings import GatewayFile
 from meterline.site import Bus, Meter, Site
-from meterline.site_rules import address_problem
+from meterline.site_rules import address_problem, line_problem
 from meterline.units import DISPLAY
 
 
@@ -30,6 +31,9 @@ class AdHoc:
     tcp: str | None = None
     rtu_over_tcp: str | None = None
     serial: str | None = None
+    rfc2217: str | None = None
+    listen: int | None = None
+    registration: str | None = None
     address: str = "1"
     baud: int | None = None
     parity: Literal["N", "E", "O"] | None = None
@@ -45,19 +49,30 @@ class AdHoc:
             An option is wrong or missing.
         """
         profiles = load_profiles(profiles_dir(), *profile_dirs)
-        given = [end for end in (self.tcp, self.rtu_over_tcp, self.serial) if end]
+        ends = {
+            "modbus-tcp": self.tcp, "rtu-over-tcp": self.rtu_over_tcp, "rfc2217": self.rfc2217, "serial": self.serial,
+            "tcp-listen": self.listen,
+        }  # fmt: skip
+        given = {kind: end for kind, end in ends.items() if end}
         if len(given) != 1:
-            raise _option("--tcp", "a line is needed", "give one of --tcp, --rtu-over-tcp, --serial")
+            raise _option(
+                "--tcp", "a line is needed", "give one of --serial, --tcp, --rtu-over-tcp, --rfc2217, --listen"
+            )
         if self.profile not in profiles:
             raise _option("--profile", f"no profile {self.profile!r}", f"there are: {', '.join(sorted(profiles))}")
         line = profiles[self.profile].line
-        bus: dict[str, Any] = {"id": "line", "gateway": "here", "timeout_s": self.timeout_s}
-        if self.serial:
-            bus |= {"kind": "serial", "device": self.serial, "baud": self.baud or line.baud,
-                    "parity": self.parity or line.parity, "stop_bits": self.stop_bits or line.stop_bits}  # fmt: skip
+        ((kind, end),) = given.items()
+        bus: dict[str, Any] = {
+            "id": "line", "gateway": "here", "timeout_s": self.timeout_s, "kind": kind, "baud": self.baud or line.baud,
+            "parity": self.parity or line.parity, "stop_bits": self.stop_bits or line.stop_bits,
+            "registration": self.registration,
+        }  # fmt: skip
+        if kind == "serial":
+            bus["device"] = end
+        elif kind == "tcp-listen":
+            bus["port"] = end
         else:
-            host, port = _host_port(given[0])
-            bus |= {"kind": "modbus-tcp" if self.tcp else "rtu-over-tcp", "host": host, "port": port}
+            bus["host"], bus["port"] = _host_port(kind, str(end))
         name = {"en": self.profile, "zh": self.profile}
         data = {
             "site": {"id": "here", "name": name},
@@ -68,21 +83,25 @@ class AdHoc:
                  "address": self.address},
             ],
         }  # fmt: skip
-        if wrong := address_problem(profiles[self.profile], bus["kind"], self.address):
+        plant = Plant(validate(data, Site, "command line"), profiles)
+        if wrong := address_problem(profiles[self.profile], kind, self.address):
             raise _option("--address", *wrong)
-        return Plant(validate(data, Site, "command line"), profiles)
+        if wrong := line_problem(profiles[self.profile], plant.buses["line"]):
+            raise _option(f"--{kind.removeprefix('modbus-')}", *wrong)
+        return plant
 
 
 def _option(name: str, problem: str, hint: str) -> ConfigError:
     return ConfigError([Problem("command line", name, problem, hint)])
 
 
-def _host_port(text: str) -> tuple[str, int]:
+def _host_port(kind: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon:
-        host, port = text, "502"
+        host, port = text, "502" if kind == "modbus-tcp" else ""
     if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise _option("--tcp", f"{text!r} is no address", "write host:port, for example 192.0.2.5:502")
+        option = f"--{kind.removeprefix('modbus-')}"
+        raise _option(option, f"{text!r} is no address", "write host:port, for example 192.0.2.5:502")
     return host.strip("[]"), int(port)
 
 
@@ -97,6 +116,8 @@ def read(screen: Screen, meter_id: str | None, site: Path | None, ad_hoc: AdHoc 
         The meter, or its line, does not answer.
     """
     quiet_collector()
+    if ad_hoc and ad_hoc.listen:
+        screen.say("read.waits", port=ad_hoc.listen)
     plant = ad_hoc.plant() if ad_hoc else load_plant(site or Path("site.yaml"), profiles_dir())
     meter = plant.meters.get(meter_id or "meter")
     if meter is None:
@@ -105,12 +126,13 @@ def read(screen: Screen, meter_id: str | None, site: Path | None, ad_hoc: AdHoc 
             [Problem(str(site or "site.yaml"), "meters", f"no meter {meter_id!r}", f"there are: {there}")]
         )
     bus = plant.buses[meter.bus]
-    line = bus.device or f"{bus.host}:{bus.tcp_port}"
     try:
-        poll = asyncio.run(_read(plant, bus, meter))
+        poll = None if ad_hoc else _by_gateway(screen, (site or Path("site.yaml")).parent, bus, meter)
+        if poll is None:
+            poll = asyncio.run(_read(plant, bus, meter))
     except BusError as error:
         reason, _, hint = str(error).partition("; ")
-        raise Unreachable(f"{meter.id} (address {meter.address} on {line})", reason, hint) from error
+        raise Unreachable(f"{meter.id} (address {meter.address} on {bus.where})", reason, hint) from error
     readings = list(poll.readings())
     factors = _factors(plant, meter, readings)
     screen.json(_json(meter, poll, readings, factors))
@@ -129,6 +151,21 @@ async def _read(plant: Plant, bus: Bus, meter: Meter) -> Poll:
 
     (poll,) = await read_meter(bus, meter, plant.profile_of(meter), SystemClock())
     return poll
+
+
+def _by_gateway(screen: Screen, folder: Path, bus: Bus, meter: Meter) -> Poll | None:
+    """Let the gateway that holds the line read the meter, if its file lies beside the site's and it runs."""
+    from gateway_firmware_py import ask_gateway
+
+    for path in sorted(folder.glob("gateway*.yaml")):
+        try:
+            file, _ = read_document(path, GatewayFile)
+        except ConfigError:
+            continue  # not what is asked here: `check` says what is wrong with it
+        if file.gateway == bus.gateway and (poll := ask_gateway(folder / file.data, meter.id)) is not None:
+            screen.say("read.by_gateway", gateway=file.gateway)
+            return poll
+    return None
 
 
 def _factors(plant: Plant, meter: Meter, readings: list[Reading]) -> dict[str, float]:

@@ -66,6 +66,10 @@ TEXTS = Texts({
         "{meter} · {name} · {profile}: {requests} request(s), answer after {ms} ms on average",
         "{meter} · {name} · {profile}：{requests} 次请求，平均 {ms} ms 应答",
     ),
+    "read.by_gateway": (
+        "Gateway {gateway} holds this line and reads the meter now.", "网关 {gateway} 正在使用该线路，由其立即读取该表。",
+    ),
+    "read.waits": ("Waiting at port {port} for a device to dial in.", "正在端口 {port} 等待设备拨入。"),
     # --- monitor
     "monitor.head": (
         "{bus} ({kind}, {line}): {meters} meter(s). Ctrl-C ends. The gateway must not run on this line meanwhile.",
