@@ -135,5 +135,8 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setitem(os.environ, "NOTIFY_SOCKET", str(tmp_path / "notify"))
         tell_service_manager("READY=1")
         assert listener.recv(100) == b"READY=1"
+    tell_service_manager("WATCHDOG=1")  # it has gone away; nobody here may notice
+    monkeypatch.setitem(os.environ, "NOTIFY_SOCKET", "@meterline-nobody-listens-here")
+    tell_service_manager("WATCHDOG=1")
     monkeypatch.delitem(os.environ, "NOTIFY_SOCKET")
     tell_service_manager("READY=1")
