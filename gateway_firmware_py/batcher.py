@@ -16,7 +16,7 @@ from gateway_firmware_py.keeper import Draft, Keeper
 from gateway_firmware_py.state import State
 from gateway_firmware_py.timekeeping import Timekeeper
 from meterline.clock import Clock
-from meterline.readings import NO_VALUE, ClockState, MissingSpan, Poll, Quality
+from meterline.readings import NO_VALUE, ClockState, MissingSpan, Poll, Quality, Source
 from meterline.wire import MAX_READINGS
 
 WAITING_MOST = 400_000
@@ -76,7 +76,9 @@ class Batcher:
     def poll(self, poll: Poll) -> None:
         """Take one poll; returns at once."""
         answered = self._book.poll(poll)
-        if self._timekeeper.holding or self._timekeeper.shift_ns:
+        if poll.source is Source.METER_MEMORY:  # a moment by the meter's own clock, no sign of life
+            self._take(_marked(poll, self._timekeeper.state), answered=False)
+        elif self._timekeeper.holding or self._timekeeper.shift_ns:
             self._hold(poll, poll.slot_ns + max(poll.delays_ms, default=0) * _MS, len(poll.numbers))
         else:
             self._take(_marked(poll, self._timekeeper.state), answered)
@@ -172,7 +174,7 @@ class Batcher:
                 ):
                     self._wake.wait(timeout=min(left_s, 1.0))
             self.flush()
-            self._keep_house()
+            self.keep_house()
         self._timekeeper.give_up_waiting()
         self.flush()
         self.save()
@@ -217,7 +219,8 @@ class Batcher:
             self._troubles.set("state", str(error))
         self._saved_s = self._clock.monotonic_s()
 
-    def _keep_house(self) -> None:
+    def keep_house(self) -> None:
+        """What is due now and then: save the cursors, look after the disk, give up what is not needed."""
         now_s = self._clock.monotonic_s()
         waited_s = now_s - self._saved_s
         if (waited_s >= SAVE_S and self._state.unsaved_acks >= SAVE_ACKS) or waited_s >= 10 * SAVE_S:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from meterline.readings import MissingSpan, Poll, Quality
+from meterline.readings import MissingSpan, Poll, Quality, Source
 from meterline.wire import Health
 
 _NO_VALUE = int(Quality.MISSING | Quality.INVALID)
@@ -28,7 +28,7 @@ class MeterBook:
             self.polls += 1
             self.readings += len(poll.numbers)
             self.readings_without_value += empty
-            if empty < len(poll.numbers):
+            if empty < len(poll.numbers) and poll.source is not Source.METER_MEMORY:
                 self._meters[poll.meter] = (poll.slot_ns, "")
         return empty < len(poll.numbers)
 

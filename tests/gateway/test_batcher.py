@@ -13,7 +13,7 @@ from gateway_firmware_py.health import MeterBook, Troubles
 from gateway_firmware_py.state import State
 from gateway_firmware_py.timekeeping import Machine, Timekeeper
 from meterline.clock import ManualClock
-from meterline.readings import ClockState, MissingSpan, Quality
+from meterline.readings import ClockState, MissingSpan, Quality, Source
 from meterline.wire import MAX_READINGS, Batch, unseal
 from tests.gateway.memory_files import MemoryFiles
 from tests.gateway.polls import SHAPE, T0_NS, poll
@@ -152,6 +152,18 @@ def test_an_answer_without_a_value_ends_nothing() -> None:
     bench.batcher.flush()
     assert bench.batches()[0].missing == ()
     assert bench.book.readings_without_value == 3
+
+
+def test_what_a_meter_remembered_is_no_sign_of_life() -> None:
+    """A silence is ended by an answer of now, and a meter's last slot is not yesterday's midnight."""
+    bench = Bench()
+    bench.batcher.missing(MissingSpan("m1", T0_NS, None, "silent"))
+    bench.batcher.poll(replace(poll(7), meter="m1", source=Source.METER_MEMORY))
+    bench.batcher.flush()
+    (batch,) = bench.batches()
+    assert [p.source for p in batch.polls] == [Source.METER_MEMORY]
+    assert [span.end_ns for span in batch.missing] == [None]
+    assert bench.book.meters()["m1"][0] == 0
 
 
 def test_a_disk_that_never_answers_costs_named_silences_not_memory(monkeypatch: pytest.MonkeyPatch) -> None:
