@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 
 from collector.bus import Line, Outcome
 from collector.dialects import AnyDialect, put
@@ -19,10 +19,16 @@ MOST_PARTINGS = 6
 
 
 class AnswerBook:
-    """The answers of one meter, so that pages which ask for the same cells ask once."""
+    """The answers of one meter, so that pages which ask for the same cells ask once.
 
-    def __init__(self, line: Line) -> None:
-        self.line = line
+    Parameters
+    ----------
+    tap
+        Told of all that came: other meters' late answers may be among it.
+    """
+
+    def __init__(self, line: Line, tap: Callable[[Outcome], None] | None = None) -> None:
+        self.line, self._tap = line, tap
         self._known: dict[Hashable, Outcome] = {}
 
     async def ask(self, dialect: AnyDialect, request: Hashable) -> Outcome:
@@ -35,13 +41,19 @@ class AnswerBook:
         """
         known = self._known.get(request)
         if known is None:
-            known = await put(self.line, dialect, request, keep_quiet=False)
+            known = await self._put(dialect, request)
             if known.error is not None and not isinstance(known.error, Refused | Silent | LineDown):
-                known = await put(self.line, dialect, request, keep_quiet=False)  # garbled once is no news
+                known = await self._put(dialect, request)  # garbled once is no news
             if isinstance(known.error, LineDown):
                 raise known.error
             self._known[request] = known
         return known
+
+    async def _put(self, dialect: AnyDialect, request: Hashable) -> Outcome:
+        outcome = await put(self.line, dialect, request, keep_quiet=False)
+        if self._tap is not None:
+            self._tap(outcome)
+        return outcome
 
 
 async def read_page(book: AnswerBook, dialect: AnyDialect, rates: Collection[Rate] = EVERY_RATE) -> PageReading:

@@ -93,6 +93,67 @@ class Remark:
 Event = Found | Remark | Progress
 
 
+async def speaks_modbus_tcp(bus: Bus, clock: Clock) -> bool:
+    """Whether anybody behind a network address answers a Modbus/TCP frame, be it with a refusal.
+
+    Raises
+    ------
+    LineDown
+        Nobody listens there.
+    """
+    line = Line(bus.model_copy(update={"kind": "modbus-tcp", "timeout_s": bus.timeout_s or 0.5}), clock)
+    try:
+        for unit in (*EVERY_UNIT, 2, 247):
+            read = modbus.Read(unit, *ANY_CELL)
+            outcome = await line.ask(lambda read=read: modbus.TcpQuestion(read, line.next_transaction()))  # type: ignore[misc]
+            if outcome.error is None or isinstance(outcome.error, Refused):
+                return True
+            if isinstance(outcome.error, LineDown) and not line.reconnects:
+                raise outcome.error
+        return False
+    finally:
+        line.close()
+
+
+class _Undoubted:
+    """A transport whose connection nobody doubts: in a scan most questions go unanswered, and that proves nothing."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+
+    @property
+    def is_open(self) -> bool:
+        return self._inner.is_open
+
+    @property
+    def interjections(self) -> tuple[bytes, ...]:
+        return self._inner.interjections
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    def write(self, data: bytes) -> None:
+        self._inner.write(data)
+
+    async def read(self, until_s: float) -> bytes:
+        return await self._inner.read(until_s)
+
+    def drain(self) -> bytes:
+        return self._inner.drain()
+
+    async def adapt(self, settings: LineSettings) -> None:
+        await self._inner.adapt(settings)
+
+    def doubt(self) -> None:
+        """Not here."""
+
+    def hang_up(self) -> None:
+        self._inner.hang_up()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
 class Scan:
     """One search of one line.
 
@@ -142,6 +203,9 @@ class Scan:
         self._transport: Transport | None = None
         self._opened_at: LineSettings | None = None
         self._listened: set[LineSettings | None] = set()
+        self._new: list[Found] = []
+        self._answered: set[int] = set()
+        self._unanswered_s = -STRAGGLERS_S
         self._asked: deque[tuple[float, int]] = deque()
         self._begun_s = 0.0
 
@@ -174,13 +238,12 @@ class Scan:
             for stage in self.stages:
                 self._notify(self.progress(stage))
                 line = await self._line(stage)
-                first = len(self.found)
                 if stage.tongue == "modbus":
                     await self._sweep(stage, line)
                 else:
                     await self._search(stage, line)
                 stage.done = True
-                await self._look_at(self.found[first:], stage, line)
+                self._notify(self.progress(stage))
         finally:
             if self._transport is not None:
                 self._transport.close()
@@ -194,7 +257,7 @@ class Scan:
         if self._transport is None or stage.setting != self._opened_at:
             if self._transport is not None:
                 self._transport.close()
-            self._transport, self._opened_at = self._transport_of(bus), stage.setting
+            self._transport, self._opened_at = _Undoubted(self._transport_of(bus)), stage.setting
         if not self._transport.is_open:
             await self._transport.open()
         if bus.kind != "modbus-tcp" and stage.setting not in self._listened:
@@ -225,39 +288,42 @@ class Scan:
     async def _sweep(self, stage: Stage, line: Line) -> None:
         """Ask every Modbus address of a stage."""
         loop = asyncio.get_running_loop()
-        answered: set[int] = set()
+        self._answered.clear()
         for unit in stage.addresses:
             began = loop.time()
             if unit or not line.frames_by_silence:  # 0 is broadcast on a serial line: nobody answers
-                await self._ask_unit(stage, line, unit, answered)
+                await self._ask_unit(stage, line, unit)
             self.estimate.asked(stage, loop.time() - began)
+            await self._look_at(stage, line)
             self._notify(self.progress(stage))
-            if not line.frames_by_silence and answered.issuperset(EVERY_UNIT):
+            if not line.frames_by_silence and self._answered.issuperset(EVERY_UNIT):
                 self._one_for_all(stage)
                 return
         if line.frames_by_silence:
-            await self._stragglers(stage, line, answered)
+            await self._stragglers(stage, line)
+            await self._look_at(stage, line)
 
-    async def _ask_unit(self, stage: Stage, line: Line, unit: int, answered: set[int]) -> None:
+    async def _ask_unit(self, stage: Stage, line: Line, unit: int) -> None:
         garbled = 0
         for table, address, count in self._cells:
             for _ in range(GARBLED_TRIES):
                 outcome = await self._put(line, modbus.Read(unit, table, address, count))
-                await self._take_in(stage, line, unit, outcome, answered)
+                await self._take_in(stage, line, unit, outcome)
                 error = outcome.error
                 if isinstance(error, LineDown):
                     raise error
                 if isinstance(error, Refused) and error.code in GATEWAY_SAYS_NO:
                     return
                 if error is None or isinstance(error, Refused):
-                    answered.add(unit)
+                    self._answered.add(unit)
                     self._add(Found("modbus", str(unit), stage.setting, outcome.took_s))
                     return
                 if isinstance(error, Silent):
+                    self._unanswered_s = asyncio.get_running_loop().time()
                     break
                 garbled += 1
         if garbled >= GARBLED_TRIES:
-            answered.add(unit)
+            self._answered.add(unit)
             self._add(Found("modbus", str(unit), stage.setting, collides=True))
 
     async def _put(self, line: Line, read: modbus.Read) -> Outcome:
@@ -272,7 +338,7 @@ class Scan:
             self._asked.popleft()
         return await line.ask(make, keep_quiet=False)
 
-    async def _take_in(self, stage: Stage, line: Line, unit: int, outcome: Outcome, answered: set[int]) -> None:
+    async def _take_in(self, stage: Stage, line: Line, unit: int, outcome: Outcome) -> None:
         """Answers of others among what came: late ones name their meter, the rest betrays another master."""
         if not line.frames_by_silence:
             return
@@ -280,33 +346,32 @@ class Scan:
         what = overhear(heard)
         ours = {asked for _, asked in self._asked}
         for other, _ in what.modbus:
-            if other == unit or other in answered:
+            if other == unit or other in self._answered:
                 continue
             if other not in ours:
                 self._unasked(what, heard)
                 continue
-            answered.add(other)
             await self._slow_one(stage, line, other)
         if what.requests:
             self._unasked(what, heard)
 
     async def _slow_one(self, stage: Stage, line: Line, unit: int) -> None:
         """A meter whose answer came after its time: ask again with patience."""
+        self._answered.add(unit)
         patient = Line(line.bus.model_copy(update={"timeout_s": REMEMBER_S / 2}), self._clock, self._transport)
         outcome = await self._put(patient, modbus.Read(unit, Table.HOLDING, 0, 1))
         took = outcome.took_s if outcome.error is None or isinstance(outcome.error, Refused) else None
         self._add(Found("modbus", str(unit), stage.setting, took))
 
-    async def _stragglers(self, stage: Stage, line: Line, answered: set[int]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _stragglers(self, stage: Stage, line: Line) -> None:
+        """Keep quiet until the slowest meter asked and not heard so far must have answered."""
         assert self._transport is not None
-        until, heard = loop.time() + STRAGGLERS_S, b""
-        while loop.time() < until:
+        until, heard = self._unanswered_s + STRAGGLERS_S, b""
+        while asyncio.get_running_loop().time() < until:
             heard += await self._transport.read(until)
         ours = {asked for _, asked in self._asked}
         for unit, _ in overhear(heard).modbus:
-            if unit in ours and unit not in answered:
-                answered.add(unit)
+            if unit in ours and unit not in self._answered:
                 await self._slow_one(stage, line, unit)
 
     def _one_for_all(self, stage: Stage) -> None:
@@ -328,6 +393,7 @@ class Scan:
             self.estimate.asked(stage, loop.time() - began)
             for address, took in search.fresh():
                 self._add(Found(stage.tongue, address, stage.setting, took))
+            await self._look_at(stage, line)
             if what.requests:
                 self._unasked(what, what.requests[0])
             self._notify(self.progress(stage))
@@ -338,26 +404,32 @@ class Scan:
 
     # --------------------------------------------------------------------------------------------- recognition
 
-    async def _look_at(self, found: Sequence[Found], stage: Stage, line: Line) -> None:
+    async def _look_at(self, stage: Stage, line: Line) -> None:
         """Which page fits each meter just found."""
-        todo = [each for each in found if not each.collides and each.recognition is None]
-        self.estimate.waiting = len(todo) if self._recogniser.can else 0
-        if not self._recogniser.can:
-            return
         loop = asyncio.get_running_loop()
-        for each in todo:
+        if self._new and stage.tongue == "modbus" and line.frames_by_silence:
+            await self._stragglers(stage, line)  # or its late answer would collide with what is asked now
+        while self._new:
+            each = self._new.pop(0)
             began = loop.time()
+            strays: list[Outcome] = []
             patience = max(3 * (each.response_s or 0.0), 0.15)
             quick = Line(line.bus.model_copy(update={"timeout_s": patience}), self._clock, self._transport)
             try:
                 each.recognition = await self._recogniser.recognise(
-                    quick if each.tongue == "modbus" and line.frames_by_silence else line, each.tongue, each.address
+                    quick if each.tongue == "modbus" and line.frames_by_silence else line,
+                    each.tongue,
+                    each.address,
+                    strays.append,
                 )
             except LineDown:
                 raise
             except BusError:
                 each.recognition = Recognition("unknown")
             self.estimate.recognised_one(loop.time() - began)
+            if each.tongue == "modbus":
+                for stray in strays:
+                    await self._take_in(stage, line, int(each.address), stray)
             self._notify(each)
             self._notify(self.progress(stage))
 
@@ -368,7 +440,9 @@ class Scan:
                     each.also_at.append(new.setting)
                 return
         self.found.append(new)
-        self.estimate.waiting += self._recogniser.can and not new.collides
+        if self._recogniser.can and not new.collides:
+            self._new.append(new)
+            self.estimate.waiting += 1
         self._notify(new)
 
     def _remark(self, code: str, **values: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from collector.bus import Line
+from collector.bus import Line, Outcome
 from collector.decode import decode_item
 from collector.dialects import ModbusDialect, dialect_of
 from collector.page_reading import AnswerBook, read_page
@@ -60,8 +60,10 @@ class Recogniser:
         cells = Counter(cell for cell in self._probes.values() if cell is not None)
         return [(table, start, end - start) for (table, start, end), _ in cells.most_common()]
 
-    async def recognise(self, line: Line, tongue: Tongue, address: str) -> Recognition:
-        """Look at one meter.
+    async def recognise(
+        self, line: Line, tongue: Tongue, address: str, tap: Callable[[Outcome], None] | None = None
+    ) -> Recognition:
+        """Look at one meter; `tap` is told of all that comes meanwhile.
 
         Raises
         ------
@@ -69,14 +71,13 @@ class Recogniser:
             The line is gone.
         """
         if tongue == "modbus":
-            return await self._modbus_meter(line, int(address))
-        book = AnswerBook(line)
+            return await self._modbus_meter(AnswerBook(line, tap), int(address))
+        book = AnswerBook(line, tap)
         pages = [page for page in self._profiles.values() if isinstance(page, Dlt645Profile)]
         of_edition = [page for page in pages if (page.edition == "1997") == (tongue == "dlt645-1997")]
         return rank([weigh(page, await read_page(book, dialect_of(page, address), TELLING)) for page in of_edition])
 
-    async def _modbus_meter(self, line: Line, unit: int) -> Recognition:
-        book = AnswerBook(line)
+    async def _modbus_meter(self, book: AnswerBook, unit: int) -> Recognition:
         found: dict[str, Candidate] = {}
         for name in self._seen:
             # The group that shares a probe cell is weighed as a whole: a single-phase page fits a three-phase meter.

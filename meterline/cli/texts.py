@@ -7,6 +7,8 @@ import os
 import re
 
 from meterline.cli.line_texts import LINE_PROBLEMS_ZH
+from meterline.cli.plan_texts import PLAN_PROBLEMS_ZH, PLAN_TEXTS
+from meterline.cli.scan_texts import SCAN_TEXTS
 from meterline.texts import Language, Texts
 
 TEXTS = Texts({
@@ -38,6 +40,7 @@ TEXTS = Texts({
     "bench.figure": ("figure", "指标"),
     "bench.value": ("value", "数值"),
     "bench.unit": ("unit", "单位"),
+    "bench.step": ("measuring: {step}", "正在测量：{step}"),
     # --- detect
     "detect.kind": ("kind", "类型"),
     "detect.count": ("findings", "发现数"),
@@ -186,6 +189,8 @@ TEXTS = Texts({
     "head.recorded": ("recorded", "录波"),
     "head.difference": ("difference", "差"),
     "head.took": ("answer after", "应答时间"),
+    **PLAN_TEXTS,
+    **SCAN_TEXTS,
 })  # fmt: skip
 
 
@@ -264,6 +269,7 @@ _PROBLEMS_ZH: tuple[tuple[str, str], ...] = (
     (r"a ratio needs the date from which it is valid", "变比必须注明生效日期"),
     (r"there are recipients but no mail server", "有收件人但没有邮件服务器"),
     *LINE_PROBLEMS_ZH,
+    *PLAN_PROBLEMS_ZH,
 )  # fmt: skip
 
 

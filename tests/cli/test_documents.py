@@ -14,7 +14,7 @@ from meterline.cli.app import app
 from meterline.cli.texts import TEXTS, language, problem_text
 from tests.cli.running import ROOT, SITE
 
-EDGE_COMMANDS = ("check", "read", "monitor", "import-points", "export-points", "gateway")
+EDGE_COMMANDS = ("check", "scan", "read", "monitor", "import-points", "export-points", "gateway")
 
 
 def _commands() -> list[str]:
