@@ -186,7 +186,10 @@ def explain(device: str, error: Exception) -> str:
             "and log in anew"
         )
     if code in _TAKEN or "lock" in text:
-        return f"{device} is in use by another program; stop it ('fuser -v {device}' names it): one master a line"
+        return (
+            f"{device} is in use by another program; stop it ('fuser -v {device}' names it), or if it is the gateway, "
+            "read the meter by its id: one master a line"
+        )
     if code == errno.EINVAL or isinstance(error, ValueError):
         return f"{device} refuses these settings ({error}); check baud, parity and stop_bits of the bus"
     if isinstance(error, serial.SerialTimeoutException):
