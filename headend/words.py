@@ -170,9 +170,7 @@ def about(entry: Entry, plant: Plant, language: Language) -> str:
 
 def endpoint(bus: Bus) -> str:
     """Where a line is: the port or address an electrician looks for."""
-    if bus.kind == "serial":
-        return f"{bus.device} {bus.baud} {bus.parity}{bus.stop_bits}"
-    return f"{bus.host}:{bus.tcp_port} ({bus.kind})"
+    return bus.where if bus.kind == "serial" else f"{bus.where} ({bus.kind})"
 
 
 def unit_words(unit: str) -> str:

@@ -174,9 +174,7 @@ def _site(path: Path, plant: Plant) -> dict[str, Any]:
             {
                 "bus": bus.id,
                 "kind": bus.kind,
-                "line": f"{bus.device} {bus.baud} {bus.parity}"
-                if bus.kind == "serial"
-                else f"{bus.host}:{bus.tcp_port}",
+                "line": bus.where,
                 "gateway": bus.gateway,
                 "meters": len(plant.meters_on(bus.id)),
                 "points": points(plant.meters_on(bus.id)),

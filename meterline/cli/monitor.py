@@ -136,8 +136,7 @@ def monitor(screen: Screen, bus_id: str, site: Path, seconds: float | None, ever
         there = ", ".join(plant.buses) or "none"
         raise ConfigError([Problem(str(site), "buses", f"no bus {bus_id!r}", f"there are: {there}")])
     watch = Watch(screen, plant, bus)
-    line = f"{bus.device} {bus.baud} {bus.parity}{bus.stop_bits}" if bus.device else f"{bus.host}:{bus.tcp_port}"
-    screen.say("monitor.head", style="bold", bus=bus.id, kind=bus.kind, line=line, meters=len(watch.tallies))
+    screen.say("monitor.head", style="bold", bus=bus.id, kind=bus.kind, line=bus.where, meters=len(watch.tallies))
     try:
         asyncio.run(_watch(plant, bus, watch, seconds, every_s))
     finally:

@@ -46,7 +46,7 @@ def _choices(plant: Plant | None, lang: str) -> dict[str, list[tuple[str, str]]]
     profiles = plant.profiles if plant else load_profiles(profiles_dir())
     choices = {"profile": [(name, _title(page.title, lang)) for name, page in sorted(profiles.items())]}
     if plant:
-        choices["bus"] = [(bus.id, bus.device or f"{bus.host}:{bus.tcp_port}") for bus in plant.site.buses]
+        choices["bus"] = [(bus.id, bus.where) for bus in plant.site.buses]
         choices["energy_user"] = [(user.id, _title(user.name, lang)) for user in plant.site.energy_users]
     return choices
 

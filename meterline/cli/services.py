@@ -86,9 +86,8 @@ def simulate(
         plant_clock = ScaledClock.starting_at(plant_clock.now_ns(), factor)
     factory = open_factory(site, plant_clock, state_dir=state, recording=replay)
     for bus in factory.plant.site.buses:
-        where = bus.device or f"{bus.host}:{bus.tcp_port}"
         meters = ", ".join(f"{m.id} ({m.address})" for m in factory.plant.meters_on(bus.id))
-        announce(text("simulate.line", screen.lang, bus=bus.id, kind=bus.kind, where=where, meters=meters))
+        announce(text("simulate.line", screen.lang, bus=bus.id, kind=bus.kind, where=bus.where, meters=meters))
     _name_process("factory")
     asyncio.run(_until_signal(factory, screen.lang))
     return 0

@@ -197,7 +197,7 @@ def test_a_cut_line_is_one_mail_that_names_the_line(head: Callable[..., Head]) -
         h.minute(finding("gap", "m-p2", T0), finding("gap", "m-p3", T0))
     assert h.subjects() == ["[ALARM] Jinan works · line-2 · Line is silent: no meter on it answers"]
     body = text_of(h.mails[0][1])
-    assert "line: line-2: /dev/ttyS1 9600 N1" in body
+    assert "line: line-2: /dev/ttyS1 9600 8N1" in body
     assert "gateway: gw-1" in body
     assert "Meter m-p2, Meter m-p3" in body
     assert "meterline monitor line-2" in body
