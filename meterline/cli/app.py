@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from meterline.cli.line_app import add_line_commands
+from meterline.cli.proof_app import add_proof_commands
 from meterline.cli.screen import Screen
 from meterline.cli.texts import language, text
 from meterline.errors import (
@@ -431,6 +432,7 @@ def grafana_remove(url: GrafanaUrl, token_file: TokenFile, json: Json = False) -
 
 
 add_line_commands(app, bench_app, screen)
+add_proof_commands(app, screen)
 
 
 def run() -> NoReturn:

@@ -21,12 +21,12 @@ from pathlib import Path
 from meterline.software import software_id
 from meterline.verify.evidence_file import header_of, is_evidence, read_evidence
 from meterline.verify.journal_files import cursors, growing, is_journal, read_journal
-from meterline.verify.judge import Judge, Key
+from meterline.verify.judge import ANY, Judge, Key
 from meterline.verify.ranges import Ranges
 from meterline.verify.report import Epoch, Flaw, Report
 from meterline.verify.store_files import acknowledged, is_store, last_words, offset_of, read_store
 
-__all__ = ["Epoch", "Flaw", "NothingToProve", "Report", "header_of", "kind_of", "verify"]
+__all__ = ["ANY", "Epoch", "Flaw", "NothingToProve", "Report", "header_of", "kind_of", "verify"]
 
 
 class NothingToProve(ValueError):
@@ -60,7 +60,7 @@ def verify(
     path
         A gateway's data folder, a head-end's data folder, or an evidence file.
     keys
-        Gateway -> public key (base64) and where it came from.
+        Gateway (or `ANY`) -> public key (base64) and where it came from.
     witness
         ``(gateway, epoch)`` -> number and digest that an earlier report ended with.
 

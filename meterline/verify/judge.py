@@ -17,6 +17,8 @@ from meterline.verify.report import Epoch, Flaw, Report
 
 Key = tuple[str, str]
 """Gateway and epoch."""
+ANY = "*"
+"""A key under this name is that of every gateway that has none of its own."""
 _MOST_DOUBTFUL = 1000
 """So many messages are kept for looking up where they lie in their file."""
 
@@ -101,7 +103,7 @@ class Judge:
             signed = any(signed_by(found.message, digest, key) for key in self._keys.values())
             self._bare.append(self._flaw(found, "unreadable" if signed else "changed", str(error)))
             return
-        key = self._keys.get(batch.gateway)
+        key = self._keys.get(batch.gateway) or self._keys.get(ANY)
         if key is None:
             if batch.gateway not in self._unknown:
                 self._unknown.add(batch.gateway)

@@ -1,0 +1,57 @@
+"""What the commands of proof say."""
+
+from __future__ import annotations
+
+PROOF_TEXTS: dict[str, tuple[str, str]] = {
+    # --- verify
+    "verify.by": ("Checked by {software}", "校验软件：{software}"),
+    "verify.of": ("{kind} {path}", "{kind} {path}"),
+    "verify.journal": ("Journal of a gateway:", "网关日志："),
+    "verify.store": ("Store of a head-end:", "主站存储："),
+    "verify.evidence": ("Evidence file:", "证据文件："),
+    "verify.key": ("Public key of {gateway}: {public} ({source})", "{gateway} 的公钥：{public}（{source}）"),
+    "verify.key_beside": (
+        "This key lay beside the data. Compare it with 'meterline gateway --show-key' on the gateway, or give --key.",
+        "该公钥取自数据所在位置，请与网关上 'meterline gateway --show-key' 的输出核对，或用 --key 指定。",
+    ),
+    "verify.made_by": ("The batches were made by {software}", "批次由 {software} 生成"),
+    "verify.counts": (
+        "{batches} batches, {proven} proven; {rows} rows of readings compared; {hours} stated hours fit; {seconds} s",
+        "批次 {batches}，已证实 {proven}；核对读数行 {rows}；小时声明相符 {hours}；用时 {seconds} 秒",
+    ),
+    "verify.fine": (
+        "All of it is as its gateways made it; nothing in between was changed, taken out, put in or exchanged.",
+        "全部数据与网关生成时一致；其间没有任何修改、删除、插入或调换。",
+    ),
+    "verify.flaws": (
+        "{count} flaw(s). What is not named here is proven.",
+        "发现 {count} 处问题。未列出的部分均已证实。",
+    ),
+    "verify.nothing": ("There is no batch here to prove.", "此处没有可校验的批次。"),
+    "head.epoch": ("epoch", "世代"),
+    "head.numbers": ("numbers here", "现有编号"),
+    "head.given_up": ("given up", "已清理"),
+    "head.formed": ("formed", "生成时间"),
+    "head.digest": ("digest of the last", "末批摘要"),
+    "verify.byte": ("byte {offset}", "第 {offset} 字节"),
+    "verify.more": ("and {count} more; --json names all", "另有 {count} 处；--json 列出全部"),
+    "flaw.changed": ("changed or forged", "被修改或伪造"),
+    "flaw.unknown-key": ("unknown key", "公钥未知"),
+    "flaw.unreadable": ("unreadable", "无法解读"),
+    "flaw.misplaced": ("swapped or renamed", "被调换或改名"),
+    "flaw.twice": ("one number, two batches", "同号两批"),
+    "flaw.chain": ("chain broken", "链断开"),
+    "flaw.absent": ("missing", "缺失"),
+    "flaw.tail": ("end cut off", "尾部被截"),
+    "flaw.hour": ("hour differs", "小时声明不符"),
+    "flaw.damaged": ("damaged", "损坏"),
+    "flaw.cut": ("cut short", "文件截断"),
+    "flaw.index": ("index differs", "索引不符"),
+    "flaw.readings": ("reading differs", "读数不符"),
+    "flaw.history": ("not the past known", "与既往记录不符"),
+    # --- export-evidence
+    "evidence.done": (
+        "{file}: {batches} batches, {kb} kB. Check it anywhere: meterline verify {file}",
+        "{file}：批次 {batches}，{kb} kB。可在任意位置校验：meterline verify {file}",
+    ),
+}
