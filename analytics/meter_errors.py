@@ -256,7 +256,7 @@ def _evidence(
         weight = twice / noise
         known = rounding @ weight
         normal = ((x * weight) @ x.conj().T).real - np.diag(known) + prior
-        covariance = np.linalg.inv(normal)
+        covariance = np.asarray(np.linalg.inv(normal), np.float64)
         found = covariance @ (((x * weight) @ y.conj()).real + known)
         rest = np.where(good, gap - found @ columns, 0.0)
         sigma = 1.4826 * float(np.median(np.abs(rest[good]))) or float(rest[good].std()) or 1.0
