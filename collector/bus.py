@@ -26,11 +26,15 @@ log = logging.getLogger(__name__)
 
 GUARD_S = 0.02
 """After a change of speed or parity: what the line's other meters made of it ends, and the adapter has changed. [s]"""
+RELEASE_S = 0.002
+"""Within this after the last byte a meter's line driver has let go. [s]"""
 NOISE_ENDS_S = 0.1
 """A full answer's worth of bytes, then this long nothing, and still no answer in it: it will not become one. [s]"""
 HALF_OPEN_AFTER = 3
 """Unanswered questions in a row after which a connection may be taken for dead and made anew."""
-RETRY_FIRST_S, RETRY_MOST_S = 0.5, 10.0
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 8.0
+PORT_RETRY_MOST_S = 2.0
+"""To look for a port of one's own costs nothing: an adapter plugged in again is found soon. [s]"""
 
 
 class Question(Protocol):
@@ -49,6 +53,11 @@ class Question(Protocol):
     @property
     def slowest_s(self) -> float:
         """How long a meter may take to begin its answer, by its protocol; 0 if the protocol does not say. [s]"""
+        ...
+
+    @property
+    def parted_by_silence(self) -> bool:
+        """Whether meters of this protocol know a new frame by the silence before it."""
         ...
 
     def answer(self, received: bytearray) -> bytes | None:
@@ -90,6 +99,11 @@ class Outcome:
     late: bytes = b""
     took_s: float = 0.0
     expected: int = 0
+
+
+def silence_before(question: Question, settings: LineSettings) -> float:
+    """How long a serial line rests before a question: as its protocol wants, at least until drivers let go. [s]"""
+    return settings.silence_s if question.parted_by_silence else RELEASE_S
 
 
 class Line:
@@ -194,7 +208,7 @@ class Line:
 
     async def _ask_once(self, question: Question, gap_s: float, keep_quiet: bool, wanted: LineSettings) -> Outcome:
         loop = asyncio.get_running_loop()
-        gap_s = max(gap_s, self.bus.gap_ms / 1000, wanted.silence_s if self.frames_by_silence else 0.0)
+        gap_s = max(gap_s, self.bus.gap_ms / 1000, silence_before(question, wanted) if self.frames_by_silence else 0.0)
         try:
             await self._ready(loop)
             if wanted == self.settings:
@@ -325,7 +339,8 @@ class Line:
                 log.warning("%s: %s", self.bus.id, error)
             self._down = error
             self._retry_at = loop.time() + self._retry_s * random.uniform(0.8, 1.2)
-            self._retry_s = min(2 * self._retry_s, RETRY_MOST_S)
+            most_s = PORT_RETRY_MOST_S if self.bus.kind == "serial" else RETRY_MOST_S
+            self._retry_s = min(2 * self._retry_s, most_s)
             raise
         self.reconnects += 1
         self.settings = self.bus.settings

@@ -21,9 +21,10 @@ CONFIRM_TRIES = 2
 class Everything:
     """A question whose answer is whatever comes until time is over: a second meter may answer after the first."""
 
-    __slots__ = ("_within_s", "answer_length", "request")
+    __slots__ = ("_within_s", "answer_length", "parted_by_silence", "request")
 
     def __init__(self, question: Question) -> None:
+        self.parted_by_silence = question.parted_by_silence
         self.request = question.request
         self.answer_length = question.answer_length
         self._within_s = question.slowest_s

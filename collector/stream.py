@@ -249,7 +249,9 @@ class Stream:
             if not queue:
                 turn = schedule.pick_if(self._easy) if schedule.waiting else None
                 if turn is None:
-                    if not questions and (schedule.waiting or self._careful):
+                    if not questions and (
+                        schedule.waiting or self._careful or self._desk.errands.is_due(self._now_ns())
+                    ):
                         self._give_way()
                     return
                 self._begin(turn)
@@ -292,8 +294,7 @@ class Stream:
                 self._arrive(ride)
             else:
                 self._set_aside(ride)
-        if self._queue or self._careful or self._desk.schedule.waiting:
-            self._pump()
+        self._pump()
 
     def _set_aside(self, ride: _Ride) -> None:
         """Its counters are in; the rest of it comes after those of the other meters, the careful way."""

@@ -197,6 +197,7 @@ class Dlt645Question:
 
     __slots__ = ("_di", "_more", "_reply", "answer_length", "read", "request")
     slowest_s = SLOWEST_S
+    parted_by_silence = False
 
     def __init__(self, read: ReadItem) -> None:
         if len(read.di) not in (4, 8) or (read.detail and (read.is_1997 or read.following)):
@@ -265,6 +266,7 @@ class AddressQuestion:
 
     __slots__ = ("answer_length", "request")
     slowest_s = SLOWEST_S
+    parted_by_silence = False
 
     def __init__(self, preamble: int = 4) -> None:
         self.request = encode_request(ANYBODY, READ_ADDRESS, preamble=preamble)

@@ -107,6 +107,7 @@ class RtuQuestion:
 
     __slots__ = ("_head", "_refusal", "answer_length", "read", "request")
     slowest_s = 0.0
+    parted_by_silence = True
 
     def __init__(self, read: Read) -> None:
         if read.unit == 0:
@@ -184,6 +185,7 @@ class TcpQuestion:
 
     __slots__ = ("answer_length", "head", "read", "request")
     slowest_s = 0.0
+    parted_by_silence = False
 
     def __init__(self, read: Read, transaction: int) -> None:
         self.read = read

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from meterline.cli.plan import check_capacity
 from meterline.cli.screen import Screen
 from meterline.documents import parse_yaml
 from meterline.errors import ConfigError, Problem
@@ -27,7 +28,7 @@ def check(screen: Screen, paths: list[Path], profiles: Path | None) -> None:
     """
     paths = paths or _default(screen)
     problems: list[Problem] = []
-    report: dict[str, Any] = {"ok": True, "sites": [], "gateways": [], "headends": [], "profiles": 0}
+    report: dict[str, Any] = {"ok": True, "sites": [], "gateways": [], "headends": [], "profiles": 0, "warnings": []}
     extra = (profiles,) if profiles else ()
     known: set[str] = set()
     try:
@@ -120,6 +121,17 @@ def _kind_of(data: object) -> Kind | None:
     return "site" if {"site", "energy_users", "meters"} & set(data) else None
 
 
+def kind_of_file(path: Path) -> Kind | None:
+    """What a file is, told by its content.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read.
+    """
+    return _kind_of(parse_yaml(_read(path), str(path))[0])
+
+
 def _check_one(path: Path, kind: Kind, extra: tuple[Path, ...], report: dict[str, Any]) -> set[str]:
     if kind == "profile":
         return {load_profile(path).profile}
@@ -131,6 +143,7 @@ def _check_one(path: Path, kind: Kind, extra: tuple[Path, ...], report: dict[str
         gateway = load_gateway(path)
         buses = [bus for bus in gateway.plant.site.buses if bus.gateway == gateway.id]
         broker = gateway.file.broker
+        report["warnings"] += check_capacity(gateway, str(path))
         report["gateways"].append(
             {
                 "file": str(path),
@@ -209,4 +222,6 @@ def _print(screen: Screen, report: dict[str, Any], files: int) -> None:
         screen.say("check.gateway", **(gateway | {"name": gateway["gateway"]}))
     for headend in report["headends"]:
         screen.say("check.headend", **headend)
+    for warning in report["warnings"]:
+        screen.warn(warning["warning"], **warning["values"])
     screen.say("check.fine", style="green", files=files, profiles=report["profiles"])

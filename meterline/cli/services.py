@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from meterline.cli.plan import check_capacity
 from meterline.cli.screen import Screen
 from meterline.cli.texts import text
 from meterline.clock import NS, Clock, HeldClock, ScaledClock, SystemClock
@@ -60,6 +61,8 @@ def gateway(screen: Screen, file: Path, clock: str | None, *, show_key: bool) ->
         screen.json({"gateway": settings.id, "public_key": key})
         screen.line(key)
         return 0
+    for warning in check_capacity(settings, str(file)):
+        announce(text(warning["warning"], screen.lang, **warning["values"]))
     _log_to_output()
     _name_process("gateway")
     return run_gateway(settings, clock_of(clock), announce=announce)
