@@ -21,7 +21,7 @@ from collector.dialects import ModbusDialect, put
 from collector.oneshot import read_on
 from collector.schedule import Turn
 from collector.stream import Stream
-from collector.transports import HasInbox, Transport
+from collector.transports import HasFigures, HasInbox, Transport
 from collector.turns import Sink, Tap, TurnDesk, Work
 from collector.wheel import Wheel
 from meterline.clock import Clock
@@ -96,8 +96,11 @@ class BusMaster:
         total |= {
             "reconnects": float(self.line.reconnects),
             "echoes": float(self.line.echoes),
+            "switches": float(self.line.switches),
             "down": float(self.line.is_down),
         }
+        if isinstance(self.line.transport, HasFigures):
+            total |= self.line.transport.figures
         return {**figures, f"bus:{self.bus.id}": total}
 
     def state(self) -> dict[str, tuple[int, str]]:

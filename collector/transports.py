@@ -213,6 +213,16 @@ class _Stream(asyncio.Protocol):
 
 
 @runtime_checkable
+class HasFigures(Protocol):
+    """A transport that measures or counts something of its own."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Name -> figure, for the health of the gateway."""
+        ...
+
+
+@runtime_checkable
 class HasInbox(Protocol):
     """A transport whose arriving bytes may be listened to."""
 

@@ -239,6 +239,11 @@ class ListenTransport:
         """Heartbeats, and the registration itself: some devices repeat it."""
         return (*self.heartbeats, *((self.registration,) if self.registration else ()))
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Callers that came while another one was connected."""
+        return {"rivals": float(self.rivals)}
+
     async def open(self) -> None:
         self._door = await Door.of(self)
         if self.is_open or self._promote():

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import threading
 from pathlib import PurePosixPath
 from typing import Literal
 
 import serial
+from serial.tools import list_ports
 
 from collector.transports import Inbox
+from collector.transports_latency import Latency, shorten
 from meterline.errors import LineDown
 from meterline.lines import LineSettings
+
+log = logging.getLogger(__name__)
 
 WRITE_WITHIN_S = 1.0
 _CHUNK = 4096
@@ -25,10 +30,23 @@ _TAKEN = {errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK}
 
 
 class SerialTransport:
-    """One serial port, opened for us alone."""
+    """One serial port, opened for us alone.
+
+    Attributes
+    ----------
+    device
+        As the site file names it: a path, a COM port, or ``usb:VID:PID:SERIAL``.
+    path
+        What it was found as when it was last opened.
+    latency
+        The adapter's latency timer, where it has one.
+    """
 
     def __init__(self, device: str, baud: int, parity: Literal["N", "E", "O"], stop_bits: Literal[1, 2]) -> None:
         self.device, self.baud = device, baud
+        self.path = device
+        self.latency: Latency | None = None
+        self._advised = False
         self.parity, self.stop_bits = parity, stop_bits
         self._inbox = Inbox()
         self._port: serial.Serial | None = None
@@ -45,15 +63,17 @@ class SerialTransport:
         self.close()
         self._inbox = Inbox()
         self._loop = asyncio.get_running_loop()
+        self.path = usb_path(self.device) if self.device.startswith("usb:") else self.device
         parity, stop_bits = self._shape(self.parity, self.stop_bits)
         try:
             port = serial.Serial(
-                self.device, self.baud, bytesize=8, parity=parity, stopbits=stop_bits, timeout=0,
+                self.path, self.baud, bytesize=8, parity=parity, stopbits=stop_bits, timeout=0,
                 write_timeout=WRITE_WITHIN_S, exclusive=True if os.name == "posix" else None,
             )  # fmt: skip
         except (serial.SerialException, ValueError, OSError) as error:
             raise LineDown(explain(self.device, error)) from error
         self._port = port
+        self._shorten_latency(port)
         try:
             self._loop.add_reader(port.fileno(), self._readable)
             self._watched = True
@@ -111,7 +131,7 @@ class SerialTransport:
 
     def _shape(self, parity: str, stop_bits: int) -> tuple[str, int]:
         """A Linux pty refuses parity with EINVAL and has no stop bits: simulated lines run at 8N1 (only those)."""
-        return ("N", 1) if is_pseudo_terminal(self.device) else (parity, stop_bits)
+        return ("N", 1) if is_pseudo_terminal(self.path) else (parity, stop_bits)
 
     def close(self) -> None:
         port, self._port = self._port, None
@@ -126,6 +146,17 @@ class SerialTransport:
             self._thread.join(1.0)
             self._thread = None
         port.close()
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The latency timer, for the health of the gateway. [ms]"""
+        return {} if self.latency is None else {"latency_ms": float(self.latency.now_ms)}
+
+    def _shorten_latency(self, port: serial.Serial) -> None:
+        self.latency = shorten(self.path, port)
+        if self.latency is not None and self.latency.advice and not self._advised:
+            self._advised = True  # once is enough: it is slow, not broken
+            log.warning("%s: %s", self.device, self.latency.advice)
 
     def _readable(self) -> None:
         """The loop says there is something to read: bytes, or the news that the port is gone (nothing to read)."""
@@ -162,6 +193,29 @@ class SerialTransport:
                 return
             if data and not stop.is_set() and not loop.is_closed():
                 loop.call_soon_threadsafe(inbox.feed, data)
+
+
+def usb_path(device: str) -> str:
+    """The port that a USB adapter has just now.
+
+    Raises
+    ------
+    LineDown
+        It is not plugged in, or the name fits more than one.
+    """
+    vid, pid, serial_number = (*device.removeprefix("usb:").split(":", 2), "")[:3]
+    there = [port for port in list_ports.comports() if port.vid is not None]
+    fitting = [
+        port.device
+        for port in there
+        if (port.vid, port.pid) == (int(vid, 16), int(pid, 16)) and serial_number in ("", port.serial_number)
+    ]
+    if len(fitting) == 1:
+        return str(fitting[0])
+    names = ", ".join(f"usb:{port.vid:04x}:{port.pid:04x}:{port.serial_number or ''}".rstrip(":") for port in there)
+    if fitting:
+        raise LineDown(f"{len(fitting)} adapters are {device}; add the serial number. There are: {names}")
+    raise LineDown(f"no adapter {device} is plugged in; there are: {names or 'none'}")
 
 
 def is_pseudo_terminal(device: str) -> bool:

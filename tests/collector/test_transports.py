@@ -14,6 +14,7 @@ import pytest
 import serial
 
 from collector.transports import MOST_WAITING, Inbox, TcpTransport
+from collector.transports_latency import shorten
 from collector.transports_serial import SerialTransport, explain, is_pseudo_terminal
 from meterline.errors import LineDown
 from tests.servers.processes import free_port
@@ -198,3 +199,87 @@ def test_a_babbling_line_does_not_fill_the_memory() -> None:
     kept = inbox.drain()
     assert len(kept) == MOST_WAITING
     assert kept.endswith(b"end")
+
+
+class Adapter:
+    """A port as pyserial lists it."""
+
+    def __init__(self, device: str, vid: int | None, pid: int | None, serial_number: str | None) -> None:
+        self.device, self.vid, self.pid, self.serial_number = device, vid, pid, serial_number
+
+
+def plugged(monkeypatch: pytest.MonkeyPatch, *adapters: Adapter) -> None:
+    monkeypatch.setattr("collector.transports_serial.list_ports.comports", lambda: list(adapters))
+
+
+def test_an_adapter_is_found_by_its_numbers_wherever_it_is_plugged_in(
+    pty_pair: PtyPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Adapter("/dev/ttyUSB7", 0x0403, 0x6001, "OTHER")
+    plugged(monkeypatch, Adapter("/dev/ttyS0", None, None, None), other, Adapter(pty_pair.path, 0x0403, 0x6001, "A50"))
+
+    async def scenario() -> None:
+        transport = SerialTransport("usb:0403:6001:A50", 9600, "N", 1)
+        await transport.open()
+        assert transport.path == pty_pair.path
+        transport.close()
+
+    asyncio.run(scenario())
+    for device, says in (
+        ("usb:0403:6001", r"2 adapters are usb:0403:6001; add the serial number\. There are: .*usb:0403:6001:A50"),
+        ("usb:10c4:ea60", r"no adapter usb:10c4:ea60 is plugged in; there are: usb:0403:6001:OTHER, usb:0403:6001:A50"),
+    ):
+        with pytest.raises(LineDown, match=says):
+            asyncio.run(SerialTransport(device, 9600, "N", 1).open())
+
+
+class LowLatency:
+    """A port whose driver may know low latency."""
+
+    def __init__(self, timer: Path, works: bool) -> None:
+        self._timer, self._works = timer, works
+
+    def set_low_latency_mode(self, wish: bool) -> None:
+        if not self._works:
+            raise ValueError("not supported")
+        self._timer.chmod(0o644)
+        self._timer.write_text("1\n", encoding="ascii")
+        self._timer.chmod(0o444)
+
+
+@pytest.mark.parametrize(
+    ("found", "writable", "driver", "left"),
+    [("16", True, False, 1), ("1", False, False, 1), ("16", False, True, 1), ("16", False, False, 16)],
+)
+def test_the_latency_timer_is_shortened_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: str, writable: bool, driver: bool, left: int
+) -> None:
+    monkeypatch.setattr("collector.transports_latency.SYSFS", tmp_path)
+    timer = tmp_path / "ttyUSB3" / "latency_timer"
+    timer.parent.mkdir()
+    timer.write_text(found + "\n", encoding="ascii")
+    if not writable:
+        write = Path.write_text
+
+        def refuse(path: Path, *args: str, **options: str) -> int:
+            if path == timer and not driver_at_work:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return write(path, *args, **options)
+
+        driver_at_work = False
+
+        class Driver(LowLatency):
+            def set_low_latency_mode(self, wish: bool) -> None:
+                nonlocal driver_at_work
+                driver_at_work = True
+                super().set_low_latency_mode(wish)
+
+        monkeypatch.setattr(Path, "write_text", refuse)
+        port: LowLatency = Driver(timer, driver)
+    else:
+        port = LowLatency(timer, driver)
+    latency = shorten("/dev/ttyUSB3", port)
+    assert latency is not None
+    assert (latency.found_ms, latency.now_ms) == (int(found), left)
+    assert ("99-ftdi.rules" in latency.advice) == (left > 1)
+    assert shorten("/dev/ttyUSB4", port) is None, "no FTDI adapter: nothing to say"
