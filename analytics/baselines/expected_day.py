@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.series import BoolArray, FloatArray, IntArray
 
@@ -23,7 +24,7 @@ POOLED_DAYS = 15
 ALIKE = 0.12
 """Weekdays whose median days differ by less than this part of the mean are one kind."""
 FEWEST_HOURS = 20
-NO_DAY = -1
+NO_DAY = 0
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,16 @@ class DayBooks:
     ----------
     hours : (m, 7, 6, 24) float16
         By weekday, in units of each meter's `unit`: a power of two that leaves three to four digits.
-    index : (m, 7, 6) int32
+    index : (m, 7, 6) uint16
         Number of each day since the epoch, `NO_DAY` for none.
-    typical : (m, 7, 24) float32
-        Median day of each weekday. [kW]
+    typical : (m, 7, 24) float16
+        Median day of each weekday, in the same units.
     """
 
     def __init__(self, m: int) -> None:
         self.hours = np.full((m, WEEKDAYS, KEPT, HOURS), np.nan, np.float16)
-        self.index: np.ndarray[tuple[int, ...], np.dtype[np.int32]] = np.full((m, WEEKDAYS, KEPT), NO_DAY, np.int32)
-        self.typical = np.full((m, WEEKDAYS, HOURS), np.nan, np.float32)
+        self.index: NDArray[np.uint16] = np.full((m, WEEKDAYS, KEPT), NO_DAY, np.uint16)
+        self.typical = np.full((m, WEEKDAYS, HOURS), np.nan, np.float16)
         self.unit: FloatArray = np.full(m, np.nan)
         self.low: FloatArray = np.full(m, np.nan)
         self.high: FloatArray = np.full(m, np.nan)
@@ -99,7 +100,7 @@ class DayBooks:
         """
         weekday = day % WEEKDAYS
         known = np.isfinite(hours)
-        fill = np.where(known, hours, self.typical[:, weekday])
+        fill = np.where(known, hours, self.typical[:, weekday] * self.unit[:, None])
         rows = np.flatnonzero(which & (known.sum(axis=1) >= FEWEST_HOURS) & np.isfinite(fill).all(axis=1))
         if not rows.size:
             return
@@ -109,7 +110,7 @@ class DayBooks:
         place = np.argmin(self.index[rows, weekday], axis=1)
         self.hours[rows, weekday, place] = np.clip(fill[rows] / self.unit[rows, None], -6e4, 6e4)
         self.index[rows, weekday, place] = day
-        self.typical[rows, weekday] = _medians(self.hours[rows, weekday].astype(np.float32)) * self.unit[rows, None]
+        self.typical[rows, weekday] = _medians(self.hours[rows, weekday].astype(np.float32))
 
     def forget(self, m: int) -> None:
         """Begin again: a new normal."""
@@ -123,20 +124,21 @@ class DayBooks:
         late = self.index[m] >= since
         self.hours[m][late] += np.float16(kw / self.unit[m])
         for weekday in np.flatnonzero(late.any(axis=1)).tolist():
-            self.typical[m, weekday] = _medians(self.hours[m, weekday].astype(np.float32)[None])[0] * self.unit[m]
+            self.typical[m, weekday] = _medians(self.hours[m, weekday].astype(np.float32)[None])[0]
 
     def expected(self, day: int) -> Expected:
         """What is expected of a day at every meter."""
         weekday = day % WEEKDAYS
-        mine = self.typical[:, weekday]
+        typical = self.typical.astype(np.float32)
+        mine = typical[:, weekday]
         there = ((self.index != NO_DAY).sum(axis=(1, 2)) >= FEWEST_DAYS) & np.isfinite(mine[:, 0])
         with np.errstate(invalid="ignore"):
-            means = self.typical.mean(axis=2)
+            means = typical.mean(axis=2)
             known = np.isfinite(means)
             scale = np.where(known, means, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-            distance = np.abs(self.typical - mine[:, None]).mean(axis=2)
+            distance = np.abs(typical - mine[:, None]).mean(axis=2)
             kin = distance <= ALIKE * np.maximum(scale, 1e-9)[:, None]
-        days = np.where(kin[:, :, None], self.index, NO_DAY).reshape(len(mine), -1)
+        days = np.where(kin[:, :, None], self.index, NO_DAY).astype(np.int32).reshape(len(mine), -1)
         latest: IntArray = np.argsort(-days, axis=1, kind="stable")[:, :POOLED_DAYS]
         rows = np.arange(len(mine))[:, None]
         chosen = self.hours.reshape(len(mine), -1, HOURS)[rows, latest].astype(np.float32)
@@ -146,7 +148,7 @@ class DayBooks:
         ordered = np.sort(hours, axis=1)
         self._reach(weekday == 0, there)
         with np.errstate(invalid="ignore"):
-            busiest = np.fmax.reduce(self.typical, axis=1)
+            busiest = np.fmax.reduce(typical, axis=1) * self.unit[:, None]
         return Expected(
             there, hours, hours.mean(axis=1),
             ordered[:, 2] * 0.7 + ordered[:, 3] * 0.3, ordered[:, 20] * 0.3 + ordered[:, 21] * 0.7,

@@ -12,8 +12,6 @@ Who is behind an open balance is decided in `analytics.history.causes`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from analytics.history.causes import RING, Walk
@@ -64,12 +62,22 @@ class Balances:
         self.fit: FloatArray = np.zeros((p, TERMS))
         self.band: FloatArray = np.full(p, np.inf)
         self.days_seen = 0
-        self.gram = np.zeros((p, LOOK_BACK_DAYS, TERMS, TERMS + 1))
+        self.gram = np.zeros((p, LOOK_BACK_DAYS, TERMS, TERMS + 1), np.float32)
         self.clean_polls = np.zeros((p, LOOK_BACK_DAYS), np.int32)
         self.usual_rest = np.full((p, LOOK_BACK_DAYS), np.nan, np.float32)
         self.usual_main = np.full((p, LOOK_BACK_DAYS), np.nan, np.float32)
-        self.least = [np.full((m.size, LOOK_BACK_DAYS), np.nan, np.float32) for m in self.members]
-        self.walks = [Walk(members.size) for members in self.members]
+        self._flat = np.concatenate(self.members) if p else np.zeros(0, np.int64)
+        ends = np.cumsum(sizes + 1)
+        self._own = [slice(int(end - size - 1), int(end)) for end, size in zip(ends, sizes, strict=True)]
+        self._plant = np.repeat(np.arange(p), sizes + 1)
+        self.everyone = np.full((self._flat.size, RING), np.nan, np.float32)
+        self.rests = np.full((p, RING), np.nan, np.float32)
+        self.least = np.full((self._flat.size, LOOK_BACK_DAYS), np.nan, np.float32)
+        self.walks = [Walk(self.everyone[own], rest) for own, rest in zip(self._own, self.rests, strict=True)]
+        self.open: set[int] = set()
+        """Balances with causes that stand."""
+        self.ended: set[int] = set()
+        """Balances with causes that ended today."""
 
     def take(self, first: int, counted_kw: FloatArray) -> FloatArray:
         """(p, b) float64: the rest of each balance; polls are entered into the walks' memory. [kW]
@@ -86,9 +94,8 @@ class Balances:
         terms = self._terms(first, total)
         rest = counted_kw[self.main] - total - np.einsum("pk,pkb->pb", self.fit, terms)
         at = np.arange(first, first + width) % RING
-        for walk, members, own in zip(self.walks, self.members, rest, strict=True):
-            walk.everyone[:, at] = counted_kw[members]
-            walk.rest[at] = own
+        self.everyone[:, at] = counted_kw[self._flat]
+        self.rests[:, at] = rest
         return np.asarray(rest)
 
     def _terms(self, first: int, total: FloatArray) -> FloatArray:
@@ -115,15 +122,18 @@ class Balances:
             return
         first = last - per_day + 1
         at = np.arange(first, last + 1) % RING
-        counted = [walk.everyone[:, at].astype(np.float64) for walk in self.walks]
-        total = np.stack([everyone[:-1].sum(axis=0) for everyone in counted])
-        main = np.stack([everyone[-1] for everyone in counted])
+        counted = self.everyone[:, at].astype(np.float64)
+        is_main = np.array([own.stop - 1 for own in self._own])
+        main = counted[is_main]
+        subs = np.ones(len(counted), bool)
+        subs[is_main] = False
+        total = np.add.reduceat(counted[subs], self._starts, axis=0)
         terms = self._terms(first, total)
         rest = main - total - np.einsum("pk,pkb->pb", self.fit, terms)
         with np.errstate(invalid="ignore"):
             clean = np.isfinite(rest) & (np.abs(rest) <= self.band[:, None])
         if self.judging:
-            clean &= ~np.array([bool(walk.active) for walk in self.walks])[:, None]
+            clean[list(self.open)] = False
         place = day % LOOK_BACK_DAYS
         x = np.where(clean[:, None, :], terms, 0.0)
         y = np.where(clean, main - total, 0.0)
@@ -133,11 +143,8 @@ class Balances:
         self.clean_polls[:, place] = polls
         enough = polls >= per_day // 4
         self.usual_main[:, place] = np.where(enough, row_quantile(np.where(clean, main, np.nan), 0.5), np.nan)
-        for k, everyone in enumerate(counted):
-            if enough[k]:
-                self.least[k][:, place] = row_quantile(np.where(clean[k], everyone, np.nan), 0.01)
-            else:
-                self.least[k][:, place] = np.nan
+        least = row_quantile(np.where(clean[self._plant], counted, np.nan), 0.01)
+        self.least[:, place] = np.where(enough[self._plant], least, np.nan)
         self.days_seen += 1
         self._fit()
         # how far this day would have been from what is expected from now on
@@ -147,7 +154,7 @@ class Balances:
 
     def _fit(self) -> None:
         """Least squares over the clean polls of four weeks."""
-        whole = self.gram.sum(axis=1)
+        whole = self.gram.sum(axis=1, dtype=np.float64)
         fit = self.clean_polls.sum(axis=1) >= FEWEST_DAYS * self.facts.per_day
         if not fit.any():
             return
@@ -157,17 +164,16 @@ class Balances:
         self.fit[fit] = np.linalg.solve(scaled, (right / size)[:, :, None])[:, :, 0] / size
 
     def _bands(self) -> None:
-        usual = row_quantile(self.usual_rest.astype(np.float64), 0.5)
-        load = row_quantile(self.usual_main.astype(np.float64), 0.5)
+        usual = row_quantile(self.usual_rest, 0.5)
+        load = row_quantile(self.usual_main, 0.5)
         band = self.times_usual * np.maximum(SCATTER * 1.4826 * usual, OF_MAIN * load)
         known = np.isfinite(band) & (self.clean_polls.sum(axis=1) >= FEWEST_DAYS * self.facts.per_day)
         self.band = np.where(known, band, self.band)
-        for walk, least, own in zip(self.walks, self.least, self.band, strict=True):
-            walk.band = float(own)
-            floor = row_quantile(least.astype(np.float64), 0.1)
-            walk.floor = np.where(np.isfinite(floor), floor, walk.floor)
+        self.hand_out_bands()
 
-
-def members_of(balances: Balances) -> Sequence[int]:
-    """Rows of the meters that others subdivide."""
-    return [int(k) for k in balances.main]
+    def hand_out_bands(self) -> None:
+        """Tell the walks what is usual."""
+        floor = row_quantile(self.least, 0.1)
+        for walk, own, band in zip(self.walks, self._own, self.band.tolist(), strict=True):
+            walk.band = band
+            walk.floor = floor[own]

@@ -12,12 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analytics.history.claims import Mark
 from analytics.series import FloatArray, IntArray
 
-RING = 384
-"""Polls a balance remembers (four days of quarters); a day more than it looks back."""
+RING = 192
+"""Polls a balance remembers (two days of quarters); a day more than it looks back."""
 REACH = RING - 96
 OF, FEWEST = 8, 6
 """6 of 8 polls to one side begin or end a cause."""
@@ -98,9 +99,9 @@ class Walk:
         Causes that were named, renamed or ended since someone looked.
     """
 
-    def __init__(self, members: int) -> None:
-        self.everyone = np.full((members, RING), np.nan, np.float32)
-        self.rest = np.full(RING, np.nan, np.float32)
+    def __init__(self, everyone: NDArray[np.float32], rest: NDArray[np.float32]) -> None:
+        members = len(everyone)
+        self.everyone, self.rest = everyone, rest
         self.band = np.inf
         self.floor: FloatArray = np.full(members, np.nan)
         self.main = members - 1

@@ -29,13 +29,13 @@ class Runs:
         Polls in a row, as of this morning; `NEVER` where no run would prove anything.
     """
 
-    def __init__(self, m: int, least: int, false_alarm: float = FALSE_ALARM) -> None:
+    def __init__(self, m: int, least: int, false_alarm: float = FALSE_ALARM, per_day: int = 96) -> None:
         self.least, self.false_alarm = least, false_alarm
         self.need: IntArray = np.full(m, NEVER, np.int64)
         self.length = np.zeros(m, np.int64)
         self.claimed_before = np.zeros(m, bool)
         self.today = np.zeros((4, m), np.int16)
-        self.days = np.zeros((4, m, WEEKS), np.int16)
+        self.days = np.zeros((4, m, WEEKS), np.uint8 if per_day < 256 else np.int16)
 
     def take(self, claim: BoolArray, known: BoolArray) -> IntArray:
         """(m, b) int64: how long the claim has stood at each poll of a block; the block is counted for later days."""

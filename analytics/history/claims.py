@@ -27,8 +27,8 @@ HIDES: Mapping[str, tuple[str, ...]] = {
     "gap": ("noise",),
 }
 """What a finding explains: claims of these kinds that lie for the most part inside it are its echoes."""
-FORGET = 3 * 96
-"""A claim that has not grown for so many polls is over; the fleet need not remember it. [polls]"""
+FORGET = 1000
+"""A claim that has not grown for so many polls is over, and no run that a later claim may name began before it."""
 
 
 @dataclass
@@ -121,13 +121,21 @@ class Ledger:
         return mark
 
     def drain(self, now: int) -> list[Mark]:
-        """Hand over the claims that no longer grow, and forget them."""
+        """Hand over the claims that are over, echoes left out, and forget them.
+
+        Parameters
+        ----------
+        now : int
+            The slot that was judged last.
+        """
         over = [mark for mark in self.marks if mark.withdrawn or now - mark.last > FORGET]
-        if over:
-            self.marks = [mark for mark in self.marks if not (mark.withdrawn or now - mark.last > FORGET)]
-            gone = {id(mark) for mark in over}
-            self.latest = {key: mark for key, mark in self.latest.items() if id(mark) not in gone}
-        return over
+        if not over:
+            return []
+        gone = {id(mark) for mark in over}
+        said = [mark for mark in without_echoes(self.marks) if id(mark) in gone]
+        self.marks = [mark for mark in self.marks if id(mark) not in gone]
+        self.latest = {key: mark for key, mark in self.latest.items() if id(mark) not in gone}
+        return said
 
 
 def without_echoes(marks: Iterable[Mark]) -> list[Mark]:

@@ -56,6 +56,8 @@ BEGINNINGS = ("unusual_level", "off_hours")
 """What the first days of a raised floor look like."""
 FLOORS = ("leak", "base_load")
 MEMORY = 28
+MOST_HALF = 6e4
+"""Half precision ends here."""
 FEWEST_PAST = 5
 NONE = -(2**40)
 
@@ -63,14 +65,15 @@ NONE = -(2**40)
 class Past:
     """The last four weeks of one statistic at many meters, for its usual value and spread."""
 
-    def __init__(self, m: int) -> None:
-        self.values = np.full((m, MEMORY), np.nan, np.float32)
+    def __init__(self, m: int, kept: type[np.float16 | np.float32] = np.float32) -> None:
+        self.values = np.full((m, MEMORY), np.nan, kept)
         self.count = np.zeros(m, np.int32)
+        self.most = MOST_HALF if kept is np.float16 else np.inf
 
     def add(self, values: FloatArray, which: BoolArray) -> None:
         """Add one value for some meters."""
         rows = np.flatnonzero(which & np.isfinite(values))
-        self.values[rows, self.count[rows] % MEMORY] = values[rows]
+        self.values[rows, self.count[rows] % MEMORY] = np.clip(values[rows], -self.most, self.most)
         self.count[rows] += 1
 
     def usual(self, least: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -123,16 +126,16 @@ class Consumption:
         m = len(facts)
         self.facts, self.ends, self.ledger, self.strict = facts, ends, ledger, strict
         self.books = DayBooks(m)
-        self.levels = (Past(m), Past(m))
+        self.levels = (Past(m, np.float16), Past(m, np.float16))
         self.floors = Past(m)
         self.watched = np.zeros(m, np.int32)
-        self.heights = np.full((m, HABIT_DAYS), np.nan, np.float32)
-        self.evening = np.full((m, 3, HOURS), np.nan, np.float32)
-        """Hours, expected hours and heights of the day before; NaN when it does not count."""
+        self.heights = np.full((m, HABIT_DAYS), np.nan, np.float16)
+        self.evening = np.full((m, 3, HOURS), np.nan, np.float16)
+        """Hours, expected hours [units of the books] and heights of the day before; NaN when it does not count."""
         self.missed = np.full(m, NONE, np.int64)
         self.shut = np.zeros(m, bool)
         self.candidate = np.full(m, NONE, np.int64)
-        self.candidate_hours = np.full((m, 2, HOURS), np.nan, np.float32)
+        self.candidate_hours = np.full((m, 2, HOURS), np.nan, np.float16)
         self.raised = np.full((m, FLOOR_DAYS_MOST, 2), np.nan, np.float32)
         self.raised_days = np.zeros(m, np.int32)
         self.raised_since = np.full(m, NONE, np.int64)
@@ -179,8 +182,10 @@ class Consumption:
         self.floors.add(facts.floor, plain)
         for kind, past in enumerate(self.levels):
             past.add(facts.level, plain & (cyclic == bool(kind)))
-        self.heights[plain, number % HABIT_DAYS] = best[plain]
-        self.evening[plain] = np.stack([hours, expected.hours, height], axis=1)[plain]
+        self.heights[plain, number % HABIT_DAYS] = np.minimum(best[plain], MOST_HALF)
+        unit = self.books.unit[:, None]
+        evening = np.stack([hours / unit, expected.hours / unit, height], axis=1)
+        self.evening[plain] = np.clip(evening[plain], -MOST_HALF, MOST_HALF)
         self.books.learn(number, hours, plain)
         learnt = np.full(hours.shape, np.nan)
         for m in np.flatnonzero(odd).tolist():
@@ -278,7 +283,7 @@ class Consumption:
             was = int(self.candidate[m])
             habit = 0 if self.missed[m] == NONE else int(day.number - HABIT_DAYS <= self.missed[m] < was)
             if self.watched[m] > MEMORY and habit < RARE and day.number - was <= 3:
-                seen, expected = self.candidate_hours[m].astype(np.float64)
+                seen, expected = self.candidate_hours[m].astype(np.float64) * self.books.unit[m]
                 kwh = float(np.nansum(seen - expected))
                 evidence = {"seen_kw": thinned(seen), "expected_kw": thinned(expected)}
                 self._put("missing_cycle", m, day, was * HOURS, was * HOURS + HOURS - 1, 0.7, evidence, kwh)
@@ -289,7 +294,8 @@ class Consumption:
                 self.candidate[m], self.shut[m] = NONE, True
             else:
                 self.candidate[m] = day.number
-                self.candidate_hours[m] = day.hours[m], day.expected.hours[m]
+                both = np.stack([day.hours[m], day.expected.hours[m]]) / self.books.unit[m]
+                self.candidate_hours[m] = np.clip(both, -MOST_HALF, MOST_HALF)
         elif cycle >= CYCLE_THERE:
             self.shut[m] = False
 
@@ -370,15 +376,16 @@ class Consumption:
     def _off_hours(self, m: int, day: _Day, *, quiet: bool) -> None:
         """Hours of work in hours in which this plant never works, whatever the weekday."""
         x, e, height = day.hours[m], day.expected.hours[m], day.height[m]
-        before = self.evening[m].astype(np.float64)
-        self.evening[m] = x, e, height
+        unit = float(self.books.unit[m])
+        before = self.evening[m].astype(np.float64) * np.array([[unit], [unit], [1.0]])
+        self.evening[m] = np.clip(np.stack([x / unit, e / unit, height]), -MOST_HALF, MOST_HALF)
         best, habit = float(day.best[m]), float(day.habit[m])
         if not np.isfinite(best):
             return
         least = max(BUSY_ABOVE * self.strict, SELDOM * habit)
         rare = self.watched[m] > MEMORY and best > least
         if not (rare and quiet):
-            self.heights[m, day.number % HABIT_DAYS] = best
+            self.heights[m, day.number % HABIT_DAYS] = min(best, MOST_HALF)
             return
         begin = day.number * HOURS
         if np.isfinite(before[0]).any():

@@ -61,7 +61,7 @@ class Fleet:
         self.clocks = Clocks(m)
         self.registers = Registers(m)
         self.values = Values(m, per_day)
-        self.standing = Standing(m, FALSE_ALARM)
+        self.standing = Standing(m, per_day, FALSE_ALARM)
         self.phases = Phases(m, per_day)
         self.balances = Balances(self.facts)
         ends = np.ones(m, bool)
@@ -75,7 +75,6 @@ class Fleet:
         self.held_load: FloatArray = np.full((m, LAG), np.nan)
         self.load_today = np.full((m, per_day), np.nan, np.float32)
         self.unsure_hours = np.zeros((m, HOURS), bool)
-        self.steps_today: FloatArray = np.full((m, per_day), np.nan, np.float32)
         self._excuses: list[tuple[int, int, int]] = []
 
     # -- the day of a slot: it ends `LAG` polls after midnight, when the last reading before midnight is settled -------
@@ -115,7 +114,6 @@ class Fleet:
         self.clocks.look(now)
         now.counted_kw = self.registers.look(now)
         digit = self.registers.digits.digit
-        self.steps_today[:, position : position + now.block.width] = now.counted_kw * self.facts.hours
         self.values.counter_digit = digit
         wrong, power = self.values.look(now, position)
         self.standing.look(now, digit, self.values.digits.digit, self.phases.digits.digit)
@@ -157,10 +155,11 @@ class Fleet:
             return
         known = np.isfinite(rest)
         with np.errstate(invalid="ignore"):
-            out = np.abs(rest) > self.balances.band[:, None]
-        for p, walk in enumerate(self.balances.walks):
-            if not walk.active and not out[p].any():
-                continue
+            out = np.asarray(np.abs(rest) > self.balances.band[:, None])
+        hot = np.asarray(out.any(axis=1))
+        hot[list(self.balances.open)] = True
+        for p in np.flatnonzero(hot).tolist():
+            walk = self.balances.walks[p]
             members = self.balances.members[p]
             excuses = sorted(e for e in self._excuses if e[1] in members)
             columns = np.flatnonzero(known[p])
@@ -185,6 +184,7 @@ class Fleet:
             self._say_causes(p, block.first + block.width - 1, block)
             for cause in walk.active:
                 self._grow(cause, begin + int(columns[-1]) if columns.size else None, p)
+            (self.balances.open.add if walk.active else self.balances.open.discard)(p)
 
     def _say_causes(self, p: int, now: int, block: Block) -> None:
         walk = self.balances.walks[p]
@@ -193,6 +193,8 @@ class Fleet:
         for cause in walk.dropped:
             if cause.mark is not None:
                 cause.mark.withdrawn = True
+        if walk.ended_today:
+            self.balances.ended.add(p)
         walk.changed.clear()
         walk.dropped.clear()
 
@@ -252,11 +254,10 @@ class Fleet:
         last = self.first_of_day(day + 1) - 1
         if day not in self.closed_days and self.facts.per_day % HOURS == 0:
             self.consumption.day(day, self._hours(last), last, lambda m: self._plant_arrival(block, m, last))
+        self.registers.end_day(self.load_today.astype(np.float64) * self.facts.hours)
         self.load_today[:] = np.nan
         self.unsure_hours[:] = False
         self.balances.end_day(day, last - LAG)
-        self.registers.end_day(self.steps_today)
-        self.steps_today[:] = np.nan
         self.values.end_day(day)
         self.standing.end_day(day, self.facts.per_day)
         self.phases.end_day(day, self.facts.per_day)
@@ -271,13 +272,15 @@ class Fleet:
         hours = np.where(2 * there >= per_hour, np.nansum(quarters, axis=2) / np.maximum(there, 1), np.nan)
         hours[self.unsure_hours] = np.nan
         midnight = last - LAG - self.facts.per_day + 1
-        for walk, members in zip(self.balances.walks, self.balances.members, strict=True):
+        for p in self.balances.open | self.balances.ended:
+            walk, members = self.balances.walks[p], self.balances.members[p]
             for cause in (*walk.active, *walk.ended_today):
                 if cause.decided is not None and cause.who is not None and cause.who >= 0:
                     a = max(cause.start - midnight, 0) // per_hour
                     b = HOURS if cause.end is None else -(-(cause.end - midnight) // per_hour)
                     hours[int(members[cause.who]), a : max(b, 0)] = np.nan
             walk.ended_today.clear()
+        self.balances.ended.clear()
         return hours
 
     def state_bytes(self) -> int:
@@ -288,7 +291,8 @@ class Fleet:
 def _arrays(thing: object, depth: int = 0) -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
     """Every array that is kept, wherever it hangs."""
     if isinstance(thing, np.ndarray):
-        yield thing
+        if thing.base is None:  # a view is kept by its owner
+            yield thing
     elif isinstance(thing, dict):
         for value in thing.values():
             yield from _arrays(value, depth + 1)

@@ -30,6 +30,9 @@ QUIET_DAYS = 5
 APPARENT = 0.8
 """With a turned current transformer the phases' powers cancel: power is below this part of volts times amperes."""
 GLITCH_KWH = 1e6
+NO_SLOT = -(2**30)
+MOST_HALF = 6e4
+"""Shares and currents are remembered in half precision, which ends here."""
 
 
 class Phases:
@@ -48,8 +51,8 @@ class Phases:
         self.usual: FloatArray = np.full((m, 3), np.nan)
         self.lowest: FloatArray = np.full((m, 3), np.nan)
         self.typical_a: FloatArray = np.full(m, np.nan)
-        self.today = np.full((m, 4, per_day), np.nan, np.float32)
-        self.days = np.full((m, 4, 2, WEEKS), np.nan, np.float32)
+        self.today = np.full((m, 4, per_day), np.nan, np.float16)
+        self.days = np.full((m, 4, 2, WEEKS), np.nan, np.float16)
         self.low_v = Pairs(m, 3, join=0)
         self.low_i = Pairs(m, 3, join=JOIN)
         self.reversed = Pairs(m, 1, join=JOIN)
@@ -79,8 +82,9 @@ class Phases:
         volts = np.stack([now.block.values[v] for v in VOLTS], axis=1)
         nominal = now.facts.nominal_v[:, None, None]
         with np.errstate(invalid="ignore"):
-            low, healthy = np.asarray(volts < VOLTAGE_LOST * nominal), np.asarray(volts > VOLTAGE_BACK * nominal)
-        lost = low & healthy.any(axis=1)[:, None, :]
+            low = np.asarray(volts < VOLTAGE_LOST * nominal)
+            healthy = np.asarray(volts > VOLTAGE_BACK * nominal)
+        lost = low & np.any(healthy, axis=1)[:, None, :]
         for m, phase, first, slot, j in self.low_v.pairs(lost, now.block.first):
             evidence: Evidence = {"phase": NAMES[phase], "expected_v": float(now.facts.nominal_v[m])}
             missing = 0.0
@@ -114,8 +118,8 @@ class Phases:
             bound[~(self.usual > PHASE_USED)] = -1.0
             lost = ratio < bound[:, :, None]
         cut = slice(position, position + now.block.width)
-        self.today[:, :3, cut] = np.where(lost, np.nan, ratio)
-        self.today[:, 3, cut] = np.where(wrong, np.nan, total)
+        self.today[:, :3, cut] = np.minimum(np.where(lost, np.nan, ratio), MOST_HALF)
+        self.today[:, 3, cut] = np.minimum(np.where(wrong, np.nan, total), MOST_HALF)
         power = now.values("p")
         for m, phase, first, slot, j in self.low_i.pairs(lost, now.block.first):
             usual = float(self.usual[m, phase])
@@ -178,21 +182,21 @@ class Pairs:
 
     Attributes
     ----------
-    first, last : (m, k) int64
+    first, last : (m, k) int32
         The stretch that stands.
     """
 
     def __init__(self, m: int, k: int, join: int) -> None:
         self.join = join
-        self.first = np.full((m, k), -(2**40), np.int64)
-        self.last = np.full((m, k), -(2**40), np.int64)
+        self.first = np.full((m, k), NO_SLOT, np.int32)
+        self.last = np.full((m, k), NO_SLOT, np.int32)
 
     def pairs(self, claim: BoolArray, first: int) -> list[tuple[int, int, int, int, int]]:
         """(row, place, first slot, slot, column) for each reading from the second of a stretch on."""
         said = []
         for m, j, k in zip(*(axis.tolist() for axis in np.nonzero(claim.transpose(0, 2, 1))), strict=True):
             slot = first + j
-            if slot - self.last[m, k] > self.join + 1:
+            if slot - int(self.last[m, k]) > self.join + 1:
                 self.first[m, k] = slot
             self.last[m, k] = slot
             if slot - self.first[m, k] + 1 >= FEWEST:

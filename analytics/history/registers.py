@@ -110,7 +110,7 @@ class Registers:
         Parameters
         ----------
         steps_kwh : (m, per_day) float64
-            What each poll counted. [kWh]
+            What was used in each poll. [kWh]
         """
         self.digits.end_day()
         fresh = np.isnan(self.greatest) & (np.isfinite(steps_kwh).sum(axis=1) >= FIRST_POLLS)

@@ -43,5 +43,7 @@ def row_quantile(rows: NDArray[np.floating[Any]], q: float, fewest: int = 1) -> 
     low = at.astype(np.int64)
     high = np.minimum(low + 1, np.maximum(known - 1, 0))
     row = np.arange(len(rows))
-    lower, upper = ordered[row, low], ordered[row, high]
-    return np.asarray(np.where(known >= fewest, lower + (at - low) * (upper - lower), np.nan), np.float64)
+    lower, upper = ordered[row, low].astype(np.float64), ordered[row, high].astype(np.float64)
+    enough = known >= fewest
+    with np.errstate(invalid="ignore"):  # a NaN of half precision may be a signalling one
+        return np.where(enough, lower + (at - low) * (upper - lower), np.nan)

@@ -16,12 +16,13 @@ from analytics.kinds import KINDS
 def examine_plant(
     records: Sequence[MeterRecord], closed_days: frozenset[int] = frozenset(), *, at_a_time: int | None = None
 ) -> list[Finding]:
-    """What is wrong with the meters of a plant and with its use of energy.
+    """What is wrong with the meters of one or more plants and with their use of energy.
 
     Parameters
     ----------
     records : sequence of MeterRecord
-        One a meter; `MeterFacts.parent` gives the metering tree. Meters need not begin or end together.
+        One a meter; `MeterFacts.plant` and `MeterFacts.parent` say what belongs together. Meters need not begin or end
+        together.
     closed_days : frozenset of int
         Holidays and shutdowns, as days since the epoch: how energy is used on them is neither judged nor learnt.
     at_a_time : int, optional
@@ -51,11 +52,13 @@ def _examine(records: Sequence[MeterRecord], closed_days: frozenset[int], at_a_t
     ]
     rows = Rows(records)
     fleet = Fleet([record.facts for record in records], closed_days)
-    first = fleet.first_of_day(fleet.day_of(rows.first))
     width = at_a_time or fleet.facts.per_day
-    for begin in range(first, rows.until + 1, width):
+    marks: list[Mark] = []
+    for begin in range(fleet.first_of_day(fleet.day_of(rows.first)), rows.until + 1, width):
         fleet.feed(rows.block(begin, min(width, rows.until + 1 - begin)))
-    return [as_finding(fleet.facts.meters[mark.meter], mark) for mark in without_echoes(fleet.ledger.marks)]
+        marks += fleet.ledger.drain(begin)
+    marks += without_echoes(fleet.ledger.marks)
+    return [as_finding(fleet.facts.meters[mark.meter], mark) for mark in marks]
 
 
 def plant_of(facts: MeterFacts) -> str:

@@ -23,10 +23,10 @@ VOLTS, AMPS = ("v1", "v2", "v3"), ("i1", "i2", "i3")
 class Standing:
     """What stands still in a fleet."""
 
-    def __init__(self, m: int, false_alarm: float = FALSE_ALARM) -> None:
-        self.whole = Runs(m, 2, false_alarm)
-        self.amps = Runs(m, 2, false_alarm)
-        self.zero_seen = Runs(m, 2, false_alarm)
+    def __init__(self, m: int, per_day: int, false_alarm: float = FALSE_ALARM) -> None:
+        self.whole = Runs(m, 2, false_alarm, per_day)
+        self.amps = Runs(m, 2, false_alarm, per_day)
+        self.zero_seen = Runs(m, 2, false_alarm, per_day)
         self.silent = np.zeros(m, np.int64)
         self.born = np.zeros(m, bool)
         self.lying = np.zeros(m, np.int64)

@@ -17,6 +17,7 @@ from analytics.series import BoolArray, FloatArray
 
 LEAST_REL = 0.02
 """Power and counter of one meter may always differ by so much: two channels of class 1."""
+MOST_REL = 1e3
 TIMES_USUAL = 3.0
 SPIKE_OUT_OF, SPIKE_MOST = 2.0, 3
 """A spike is beyond twice what the counter says (or of the other sign), for at most three readings."""
@@ -38,8 +39,8 @@ class Values:
         self.digits = Digits(m)
         self.times_usual = times_usual
         self.usual: FloatArray = np.full(m, np.inf)
-        self.today = np.full((m, per_day), np.nan, np.float32)
-        self.days = np.full((m, WEEKS), np.nan, np.float32)
+        self.today = np.full((m, per_day), np.nan, np.float16)
+        self.days = np.full((m, WEEKS), np.nan, np.float16)
         self.out_at = np.full((m, NOISE_FEWEST), -(2**40), np.int64)
         self.out_up = np.zeros((m, NOISE_FEWEST), bool)
         self.wild_run = np.zeros(m, np.int64)
@@ -74,7 +75,7 @@ class Values:
             level = np.abs(counted)
             rel = np.maximum(np.abs(apart) - digits, 0.0) / np.maximum(level, digits)
             rel = np.where(witness, rel, np.nan)
-            self.today[:, position : position + power.shape[1]] = rel
+            self.today[:, position : position + power.shape[1]] = np.minimum(rel, MOST_REL)
             still = power == now.shifted("p")
             out = (rel > np.maximum(LEAST_REL, self.times_usual * self.usual)[:, None]) & ~still
             wild = out & ((np.abs(power) > SPIKE_OUT_OF * level + digits) | (power * counted < 0))

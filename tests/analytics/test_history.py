@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from analytics.findings import Finding
 from analytics.history import HISTORY_SAYS, MeterFacts, MeterRecord, examine_plant
+from analytics.history.block import Rows
 from analytics.history.causes import name_of_factor
 from analytics.history.chance import NEVER, Runs
 from analytics.history.digits import Digits
+from analytics.history.fleet import Fleet
 from analytics.history.garbled import swapped
 from analytics.history.points import score_readings
 from analytics.history.robust import middle, quantile, row_quantile
+from analytics.history.saved import load, save
 from analytics.planted import IN_METER, PER_DAY, QUARTER, Planted, make_plant
 from analytics.series import SeriesError
 
@@ -224,6 +227,42 @@ def test_the_findings_do_not_depend_on_how_many_polls_are_fed_at_once(polls: int
     records = make_plant("p", 4, 30, faults)
     assert len(examine_plant(records)) >= 6
     assert examine_plant(records, at_a_time=polls) == examine_plant(records)
+
+
+def test_a_fleet_goes_on_where_it_was_saved() -> None:
+    start = 18 * PER_DAY + 30
+    faults = [
+        Planted("p-s1", "theft", start, start + 6 * PER_DAY, 0.6),
+        Planted("p-s2", "stuck", start, start + 300, 1.0),
+        Planted("p-s3", "counter_backwards", start + 90, start + 99, 500.0),
+    ]
+    records = make_plant("p", 4, 26, faults)
+    rows = Rows(records)
+    facts = [record.facts for record in records]
+    whole, parts = Fleet(facts), Fleet(facts)
+    first = whole.first_of_day(whole.day_of(rows.first))
+    for begin in range(first, rows.until, 31):  # 31: somewhere inside days, spikes, causes
+        block = rows.block(begin, min(31, rows.until - begin))
+        whole.feed(block)
+        parts.feed(block)
+        parts = load(save(parts), facts)
+    assert len(whole.ledger.marks) >= 3
+    assert parts.ledger.marks == whole.ledger.marks
+    with pytest.raises(SeriesError, match="other meters"):
+        load(save(parts), facts[1:])
+
+
+def test_what_is_kept_of_a_meter_is_bounded() -> None:
+    records = make_plant("p", 4, 40)
+    rows = Rows(records)
+    fleet = Fleet([record.facts for record in records])
+    first = fleet.first_of_day(fleet.day_of(rows.first))
+    sizes = []
+    for begin in range(first, rows.until, PER_DAY):
+        fleet.feed(rows.block(begin, min(PER_DAY, rows.until - begin)))
+        sizes.append(fleet.state_bytes() / len(records))
+    assert max(sizes) <= 8192
+    assert sizes[-1] == sizes[0]
 
 
 POOR = {

@@ -191,9 +191,9 @@ def balance_witness(given: Given) -> Given:
 def use_by_day(given: Given) -> Given:
     usual = np.array([[float(given["quiet_kw"])] * 10 + [float(given["busy_kw"])] * 14])
     books = DayBooks(1)
-    for day in range(21):
+    for day in range(7, 28):
         books.learn(day, usual, np.ones(1, bool))
-    expected = books.expected(21)
+    expected = books.expected(28)
     more, leak = (compare(hours, expected) for hours in (usual * given["times"], usual + given["leak_kw"]))
     return {
         "level": float(more.level[0]),
