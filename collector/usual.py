@@ -61,3 +61,24 @@ def is_usual(measurand: str, value: float) -> bool:
     if not low <= value <= high:
         return False
     return MEASURANDS[measurand].kind is not Kind.GAUGE or abs(value) >= LEAST_NONZERO
+
+
+_COMMON: dict[str, tuple[tuple[float, float], ...]] = {
+    # 220..240 V networks and 100 V measuring transformers, phase and line values
+    "phase": ((185.0, 260.0), (52.0, 64.0), (104.0, 132.0)),
+    "line": ((340.0, 440.0), (92.0, 116.0), (196.0, 216.0), (640.0, 730.0)),
+    "frequency": ((48.5, 51.5), (58.5, 61.5)),
+}
+
+
+def is_common(measurand: str, value: float) -> bool:
+    """Whether a value is one that most plants show: what a byte order or a scale can be told by."""
+    if measurand == "frequency":
+        spans = _COMMON["frequency"]
+    elif measurand.startswith("voltage."):
+        spans = _COMMON["phase" if measurand.endswith("n") or measurand == "voltage.ln.mean" else "line"]
+    elif measurand.startswith("power_factor"):
+        return 0.2 <= abs(value) <= 1.005
+    else:
+        return False
+    return any(low <= value <= high for low, high in spans)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from meterline.cli.line_app import add_line_commands
+from meterline.cli.on_site_app import add_on_site_commands
 from meterline.cli.proof_app import add_proof_commands
 from meterline.cli.screen import Screen
 from meterline.cli.texts import language, text
@@ -126,43 +127,6 @@ def read(
             parity, bits, timeout,  # type: ignore[arg-type]
         )  # fmt: skip
     run_read(screen(json), meter, site, ad_hoc, raw=raw)
-
-
-@app.command()
-def scan(
-    line: Annotated[
-        str,
-        typer.Argument(
-            metavar="BUS-OR-LINE",
-            help="A bus of the site file, /dev/ttyUSB0, COM3, modbus-tcp://HOST:502, rtu-over-tcp://HOST:PORT, "
-            "rfc2217://HOST:PORT, or HOST:PORT.",
-        ),
-    ],
-    site: Annotated[Path | None, typer.Option("--site", help="The site file. [default: site.yaml]")] = None,
-    baud: Annotated[int | None, typer.Option("--baud", min=300, help="Only this speed.")] = None,
-    parity: Annotated[str | None, typer.Option("--parity", help="Only this parity: N, E or O.")] = None,
-    protocol: Annotated[str | None, typer.Option("--protocol", help="Only modbus, dlt645 or cjt188.")] = None,
-    addresses: Annotated[str | None, typer.Option("--addresses", help="Only these Modbus addresses: 1-40,126.")] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", min=0.01, max=60, help="Seconds for an answer. [default: 0.2; TCP 0.5]")
-    ] = None,
-    profiles: Annotated[Path | None, typer.Option("--profiles", help="Also recognise meters by this folder.")] = None,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Ask silent addresses for every cell known types have (slow).")
-    ] = False,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Go on although another master talks.")] = False,
-    why: Annotated[bool, typer.Option("--why", help="Also say what speaks for and against each profile.")] = False,
-    yaml: Annotated[bool, typer.Option("--yaml", help="Print lines for the site file instead of a table.")] = False,
-    json: Json = False,
-) -> None:
-    """Find who is on a line: addresses, protocol, speed, parity, and which profile fits. Never writes."""
-    from meterline.cli.scan import Wish
-    from meterline.cli.scan import scan as run_scan
-
-    if parity not in (None, "N", "E", "O"):
-        raise typer.BadParameter("N, E or O", param_hint="--parity")
-    wish = Wish(site, baud, parity, protocol, addresses, timeout, profiles, anyway, thorough, why, yaml)  # type: ignore[arg-type]
-    raise typer.Exit(run_scan(screen(json), line, wish))
 
 
 @app.command()
@@ -432,6 +396,7 @@ def grafana_remove(url: GrafanaUrl, token_file: TokenFile, json: Json = False) -
 
 
 add_line_commands(app, bench_app, screen)
+add_on_site_commands(app, screen)
 add_proof_commands(app, screen)
 
 

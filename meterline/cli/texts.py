@@ -8,6 +8,7 @@ import re
 
 from meterline.cli.line_texts import LINE_PROBLEMS_ZH
 from meterline.cli.plan_texts import PLAN_PROBLEMS_ZH, PLAN_TEXTS
+from meterline.cli.probe_texts import PROBE_TEXTS
 from meterline.cli.proof_texts import PROOF_TEXTS
 from meterline.cli.scan_texts import SCAN_TEXTS
 from meterline.texts import Language, Texts
@@ -192,6 +193,7 @@ TEXTS = Texts({
     "head.took": ("answer after", "应答时间"),
     **PLAN_TEXTS,
     **SCAN_TEXTS,
+    **PROBE_TEXTS,
     **PROOF_TEXTS,
 })  # fmt: skip
 
