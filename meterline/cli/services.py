@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import signal
@@ -47,8 +48,12 @@ def _log_to_output() -> None:
 
 
 def announce(line: str) -> None:
-    """One line for a person, at once, also into a log file."""
-    print(line, flush=True)
+    """One line for a person, at once, also into a log file.
+
+    Where it cannot be written (the log's disk is full, its reader has gone) the service goes on without it.
+    """
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 def gateway(screen: Screen, file: Path, clock: str | None, *, show_key: bool) -> int:
