@@ -17,6 +17,7 @@ from operator import itemgetter
 from collector.float32 import shortest_float32 as shortest_float32
 from collector.float32 import shortest_float32s
 from collector.plan import Block, Item, block_of, words_of
+from meterline.profile_page import power_of_ten
 from meterline.profiles import WORDS, CellPoint, Cells, DataType, Order
 from meterline.readings import Number, Quality
 
@@ -26,6 +27,8 @@ FORMAT: dict[DataType, str] = {
 }  # fmt: skip
 """How :mod:`struct` reads each type from most-significant-first bytes; bcd48 is padded to eight bytes."""
 INVALID = int(Quality.INVALID)
+MOST_DIGITS = 12
+"""An exponent further than this from the finest one is a word that is none (the 0x8000 of a SunSpec meter, say)."""
 
 Convert = Callable[[Number], Number | None]
 
@@ -58,6 +61,9 @@ class BlockDecoder:
             cells += [(2 * (cell.at - block.address), cell) for cell in item.cells]
             not_available = points[item.column].not_available
             converts = [_converter(cell, not_available) for cell in item.cells]
+            if points[item.column].scale_at is not None:
+                special.append((item.column, _scaled(index, converts[0], power_of_ten(points[item.column].scale))))
+                continue
             if converts == [_as_is]:
                 plain.append((item.column, index))
             elif len(item.cells) == 1 and item.cells[0].type == "float32" and not not_available:
@@ -157,6 +163,16 @@ def _composite(index: int, converts: list[Convert]) -> Callable[[tuple[Number, .
         return None if None in parts else _exact_sum([part for part in parts if part is not None])
 
     return add
+
+
+def _scaled(index: int, convert: Convert, finest: int) -> Callable[[tuple[Number, ...]], Number | None]:
+    """A value whose decimal exponent stands in the next cell, in steps of 10**finest; None for no exponent."""
+
+    def scale(raw: tuple[Number, ...]) -> Number | None:
+        number, shift = convert(raw[index]), int(raw[index + 1]) - finest
+        return None if number is None or not 0 <= shift <= MOST_DIGITS else number * 10**shift
+
+    return scale
 
 
 def _exact_sum(parts: list[Number]) -> Number:

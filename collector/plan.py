@@ -89,7 +89,7 @@ def known_words(profile: ModbusProfile) -> frozenset[Place]:
         (cell.table, address)
         for point in profile.points
         if point.enabled
-        for cell in profile.cells_of(point)
+        for cell in filter(None, (*profile.cells_of(point), profile.exponent_cell(point)))
         if cell.table is not None
         for address in range(cell.at, cell.at + words_of(cell))
     )
@@ -128,6 +128,9 @@ def halves(block: Block, known: frozenset[Place]) -> tuple[Block, Block] | None:
 
 def _item(profile: ModbusProfile, point: CellPoint, column: int) -> Item:
     cells = profile.cells_of(point)
+    exponent = profile.exponent_cell(point)
+    if exponent is not None:
+        cells = (*cells, exponent)
     tables = {cell.table for cell in cells}
     start = min(cell.at for cell in cells)
     end = max(cell.at + words_of(cell) for cell in cells)

@@ -70,11 +70,16 @@ class CellPoint(Point):
     order: Order | None = None
     not_available: tuple[int, ...] = ()
     """Raw bit patterns that mean "no value"; NaN always does."""
+    scale_at: Cells | None = None
+    """Where the meter keeps the decimal exponent of its value: value = raw * 10**exponent. It comes with the value in
+    one answer; `scale` is then the finest step the meter may be set to."""
 
     @model_validator(mode="after")
     def _placed(self) -> Self:
         if (self.at is None) == (not self.sum_of):
             raise ValueError("a point needs either 'at' or 'sum_of'; give exactly one of them")
+        if self.scale_at is not None and self.sum_of:
+            raise ValueError("'scale_at' goes with one value, not with 'sum_of'; remove one of them")
         return self
 
 
@@ -107,16 +112,28 @@ class ModbusProfile(Profile):
             for cell in raw
         )
 
+    def exponent_cell(self, point: CellPoint) -> Cells | None:
+        """The cell of a point's exponent, with the defaults filled in (a signed word); None for a fixed scale."""
+        cell = point.scale_at
+        if cell is None:
+            return None
+        table, order = cell.table or point.table or self.defaults.table, cell.order or point.order
+        return Cells(at=cell.at, table=table, type=cell.type or "int16", order=order or self.defaults.order)
+
     def problems(self, file: str) -> Iterator[Problem]:
         """What only the whole page shows: cells that overlap, cut values, values no request can hold."""
         used: dict[tuple[Table, int], int] = {}
         for index, point in enumerate(self.points):
             place = f"points[{index}] ({point.measurand})"
             cells = self.cells_of(point)
-            span = max(cell.at + WORDS[cell.type or "uint16"] for cell in cells) - min(cell.at for cell in cells)
-            if len({cell.table for cell in cells}) > 1:
-                yield Problem(file, place, "its parts lie in two tables, no one answer holds them", "check sum_of")
-            elif point.sum_of and span > self.limits.max_words:
+            exponent = self.exponent_cell(point)
+            together = cells if exponent is None else (*cells, exponent)
+            span = max(c.at + WORDS[c.type or "uint16"] for c in together) - min(c.at for c in together)
+            if len({cell.table for cell in together}) > 1:
+                yield Problem(
+                    file, place, "its parts lie in two tables, no one answer holds them", "check sum_of and scale_at"
+                )
+            elif len(together) > 1 and span > self.limits.max_words:
                 yield Problem(
                     file, place, f"its parts span {span} words, one answer holds {self.limits.max_words}",
                     "parts of a sum must come from one answer: check their addresses",

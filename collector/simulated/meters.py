@@ -17,6 +17,7 @@ from collector.simulated.physics import Physics
 from collector.simulated.words import is_float, words_of
 from meterline.measurands import MEASURANDS, Kind
 from meterline.plant import Plant
+from meterline.profile_page import power_of_ten
 from meterline.profiles import WORDS, CellPoint, ModbusProfile, Table
 from meterline.site import Meter
 
@@ -116,6 +117,14 @@ class SimulatedMeter(Display):
             assert cell.table
             self._parts[cell.table, cell.at] = part
         self._points[point.measurand] = parts
+        exponent = self.profile.exponent_cell(point)
+        if exponent is not None:
+            assert exponent.table
+            assert exponent.type
+            finest = power_of_ten(point.scale)
+            self._parts[exponent.table, exponent.at] = Part(
+                point, exponent.type, *limits_of(exponent.type), lambda _t_ns: finest, exponent
+            )
 
 
 def readable_addresses(profile: ModbusProfile) -> dict[Table, frozenset[int]]:
@@ -130,7 +139,7 @@ def readable_addresses(profile: ModbusProfile) -> dict[Table, frozenset[int]]:
             {
                 address
                 for point in profile.points
-                for cell in profile.cells_of(point)
+                for cell in filter(None, (*profile.cells_of(point), profile.exponent_cell(point)))
                 if cell.table == table and cell.type
                 for address in range(cell.at, cell.at + WORDS[cell.type])
             }

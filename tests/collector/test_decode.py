@@ -16,7 +16,7 @@ from pymodbus.client.mixin import ModbusClientMixin as Theirs
 from collector.decode import BlockDecoder, shortest_float32
 from collector.plan import request_plan
 from meterline.profiles import WORDS, DataType, ModbusProfile, Order
-from meterline.readings import Number, Quality
+from meterline.readings import Number, Quality, exact
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 THEIR_TYPE = {
@@ -191,3 +191,29 @@ def test_a_short_payload_is_refused() -> None:
     plan = request_plan(page({"measurand": "energy.active.import", "at": 0, "type": "uint32"}))
     with pytest.raises(ValueError, match="2 bytes where 4"):
         BlockDecoder(plan.blocks[0], plan.points).into(b"\0\0", [None], [0])
+
+
+@pytest.mark.parametrize(
+    ("words", "shows"),
+    [
+        # int16 scale factors as SunSpec defines them: value * 10**factor; finest step of the page 0.01 V
+        ([2301, 0xFFFF], "230.1"),
+        ([23010, 0xFFFE], "230.1"),
+        ([230, 0], "230"),
+        ([0x8000, 0xFFFF], None),  # no value
+        ([2301, 0x8000], None),  # no exponent
+        ([23010, 0xFFFD], None),  # finer than the page says
+    ],
+)
+def test_an_exponent_in_another_cell(words: list[int], shows: str | None) -> None:
+    point = {"measurand": "voltage.l1n", "at": 8, "type": "int16", "unit": "V", "scale": 0.01}
+    plan = request_plan(page(point | {"scale_at": {"at": 9}, "not_available": (0x8000,)}))
+    (block,) = plan.blocks
+    assert (block.address, block.count) == (8, 2), "value and exponent come in one answer"
+    numbers: list[Number | None] = [None]
+    payload = b"".join(word.to_bytes(2, "big") for word in words)
+    BlockDecoder(block, plan.points).into(payload, numbers, [0])
+    number = numbers[0]
+    assert (None if number is None else exact(number, plan.points[0].exponent)) == (
+        None if shows is None else Decimal(shows)
+    )
