@@ -35,8 +35,8 @@ from analytics.history.planes import LAG, FleetFacts, Now, Spoil, columns_before
 from analytics.history.record import CHANNELS, MeterFacts
 from analytics.history.registers import Registers
 from analytics.history.standing import Standing
-from analytics.history.values import Values
-from analytics.series import BoolArray, FloatArray, IntArray
+from analytics.history.values import TIMES_USUAL, Values
+from analytics.series import BoolArray, FloatArray, IntArray, SeriesError
 
 HOURS = 24
 
@@ -47,26 +47,37 @@ class Fleet:
     Parameters
     ----------
     meters : sequence of MeterFacts
-    first_slot : int
-        Where the first day begins that may be fed.
     closed_days : frozenset of int
         Holidays and shutdowns, as days since the epoch: how energy is used on them is neither judged nor learnt.
+    sensitivity : float
+        The one setting: evidence must be 1/sensitivity times as strong as by default. What physics sets (a clock, a
+        counter, a missing voltage) does not move.
+
+    Raises
+    ------
+    SeriesError
+        ``sensitivity``: not between 0.1 and 10.
     """
 
-    def __init__(self, meters: Sequence[MeterFacts], closed_days: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self, meters: Sequence[MeterFacts], closed_days: frozenset[int] = frozenset(), sensitivity: float = 1.0
+    ) -> None:
+        if not 0.1 <= sensitivity <= 10.0:
+            raise SeriesError("sensitivity", f"a sensitivity of {sensitivity} is not between 0.1 and 10")
+        strict = 1.0 / sensitivity
         self.facts = FleetFacts(meters)
         self.closed_days = closed_days
         m, per_day = len(meters), self.facts.per_day
         self.ledger = Ledger()
         self.clocks = Clocks(m)
         self.registers = Registers(m)
-        self.values = Values(m, per_day)
-        self.standing = Standing(m, per_day, FALSE_ALARM)
+        self.values = Values(m, per_day, TIMES_USUAL * strict)
+        self.standing = Standing(m, per_day, FALSE_ALARM * sensitivity)
         self.phases = Phases(m, per_day)
-        self.balances = Balances(self.facts)
+        self.balances = Balances(self.facts, strict)
         ends = np.ones(m, bool)
         ends[self.balances.main] = False
-        self.consumption = Consumption(self.facts, ends, self.ledger)
+        self.consumption = Consumption(self.facts, ends, self.ledger, strict)
         self.before = columns_before(m)
         self.has: dict[str, BoolArray] = {name: np.zeros(m, bool) for name in CHANNELS}
         self.seen_today: dict[str, BoolArray] = {name: np.zeros(m, bool) for name in CHANNELS}

@@ -14,7 +14,11 @@ from analytics.kinds import KINDS
 
 
 def examine_plant(
-    records: Sequence[MeterRecord], closed_days: frozenset[int] = frozenset(), *, at_a_time: int | None = None
+    records: Sequence[MeterRecord],
+    closed_days: frozenset[int] = frozenset(),
+    *,
+    sensitivity: float = 1.0,
+    at_a_time: int | None = None,
 ) -> list[Finding]:
     """What is wrong with the meters of one or more plants and with their use of energy.
 
@@ -25,6 +29,8 @@ def examine_plant(
         together.
     closed_days : frozenset of int
         Holidays and shutdowns, as days since the epoch: how energy is used on them is neither judged nor learnt.
+    sensitivity : float
+        Evidence must be 1/sensitivity times as strong as by default; see `Fleet`.
     at_a_time : int, optional
         Polls fed at once; a day of them by default. The findings are the same for any number.
 
@@ -37,11 +43,14 @@ def examine_plant(
     records = [record for record in records if len(record)]
     findings: list[Finding] = []
     for interval in sorted({record.facts.interval_ns for record in records}):
-        findings += _examine([r for r in records if r.facts.interval_ns == interval], closed_days, at_a_time)
+        alike = [record for record in records if record.facts.interval_ns == interval]
+        findings += _examine(alike, closed_days, sensitivity, at_a_time)
     return sorted(findings, key=lambda f: (f.start_ns, f.meter, f.kind))
 
 
-def _examine(records: Sequence[MeterRecord], closed_days: frozenset[int], at_a_time: int | None) -> list[Finding]:
+def _examine(
+    records: Sequence[MeterRecord], closed_days: frozenset[int], sensitivity: float, at_a_time: int | None
+) -> list[Finding]:
     last_heard: dict[str, int] = {}
     for record in records:
         plant = plant_of(record.facts)
@@ -51,7 +60,7 @@ def _examine(records: Sequence[MeterRecord], closed_days: frozenset[int], at_a_t
         for record in records
     ]
     rows = Rows(records)
-    fleet = Fleet([record.facts for record in records], closed_days)
+    fleet = Fleet([record.facts for record in records], closed_days, sensitivity)
     width = at_a_time or fleet.facts.per_day
     marks: list[Mark] = []
     for begin in range(fleet.first_of_day(fleet.day_of(rows.first)), rows.until + 1, width):

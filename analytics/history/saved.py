@@ -21,7 +21,9 @@ from analytics.history.record import MeterFacts
 from analytics.series import SeriesError
 
 VERSION = 1
-NOT_KEPT = ("facts", "ledger", "closed_days", "walks", "members", "main")
+NOT_KEPT = (
+    "facts", "ledger", "closed_days", "walks", "members", "main", "strict", "times_usual", "false_alarm"
+)  # fmt: skip
 """Attributes that the meters give, or that are kept in their own way."""
 
 
@@ -51,7 +53,9 @@ def save(fleet: Fleet) -> bytes:
     return file.getvalue()
 
 
-def load(saved: bytes, meters: Sequence[MeterFacts], closed_days: frozenset[int] = frozenset()) -> Fleet:
+def load(
+    saved: bytes, meters: Sequence[MeterFacts], closed_days: frozenset[int] = frozenset(), sensitivity: float = 1.0
+) -> Fleet:
     """The fleet that was saved.
 
     Raises
@@ -59,7 +63,7 @@ def load(saved: bytes, meters: Sequence[MeterFacts], closed_days: frozenset[int]
     SeriesError
         ``saved``: the bytes are of other meters, or of another version.
     """
-    fleet = Fleet(meters, closed_days)
+    fleet = Fleet(meters, closed_days, sensitivity)
     with np.load(io.BytesIO(saved), allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         if about["version"] != VERSION or about["meters"] != [fact.meter for fact in meters]:

@@ -267,12 +267,20 @@ def detect(
     closed: Annotated[
         Path | None, typer.Option("--closed", help="Holidays and shutdowns, one date a line: not judged, not learnt.")
     ] = None,
+    speed: Annotated[
+        Literal["batch", "stream"],
+        typer.Option("--speed", help="Days at once, or reading by reading: the findings are the same."),
+    ] = "batch",
+    sensitivity: Annotated[
+        float, typer.Option("--sensitivity", min=0.1, max=10, help="Above 1 says more, below 1 says less.")
+    ] = 1.0,
     json: Json = False,
 ) -> None:
     """Judge recorded readings: meter faults and unusual use of energy, one finding for one cause."""
     from meterline.cli.detect import detect as run_detect
 
-    run_detect(screen(json), folder, out, points, closed)
+    at_a_time = 1 if speed == "stream" else None
+    run_detect(screen(json), folder, out, points, closed, polls_at_a_time=at_a_time, sensitivity=sensitivity)
 
 
 @app.command()

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from meterline.cli.screen import Screen
 from meterline.errors import ConfigError, Problem
 
+if TYPE_CHECKING:
+    from analytics.history import MeterRecord
 
-def detect(screen: Screen, folder: Path, out: Path, points: Path | None, closed: Path | None) -> None:
+
+def detect(
+    screen: Screen,
+    folder: Path,
+    out: Path,
+    points: Path | None,
+    closed: Path | None,
+    *,
+    polls_at_a_time: int | None = None,
+    sensitivity: float = 1.0,
+) -> None:
     """Judge every plant of a dataset folder, write its findings, and say how many of which kind.
 
     Raises
@@ -33,8 +47,8 @@ def detect(screen: Screen, folder: Path, out: Path, points: Path | None, closed:
     try:
         if scores is not None:
             scores.write("meter,time,score\n")
-        for records in read_plants(folder, meters):
-            said = examine_plant(records, closed_days)
+        for records in together(read_plants(folder, meters)):
+            said = examine_plant(records, closed_days, sensitivity=sensitivity, at_a_time=polls_at_a_time)
             found += said
             if scores is not None:
                 for record in records:
@@ -49,6 +63,18 @@ def detect(screen: Screen, folder: Path, out: Path, points: Path | None, closed:
         ("detect.kind", "detect.count"), [(kind, number) for kind, number in sorted(kinds.items())], right=(1,)
     )
     screen.say("detect.done", style="green", count=count, meters=len(meters), out=out)
+
+
+def together(plants: Sequence[list[MeterRecord]], most: int = 1000) -> Iterator[list[MeterRecord]]:
+    """Whole plants in lots of up to `most` meters: many meters judged at once cost little more than one."""
+    lot: list[MeterRecord] = []
+    for records in plants:
+        if lot and len(lot) + len(records) > most:
+            yield lot
+            lot = []
+        lot = lot + records
+    if lot:
+        yield lot
 
 
 def read_closed_days(path: Path) -> frozenset[int]:
