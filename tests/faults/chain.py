@@ -30,6 +30,7 @@ NS = 1_000_000_000
 ORIGIN_NS = 1_794_535_170 * NS
 """Thirty plant seconds before a full hour, early on a day (UTC), so that a run stays inside one day. [ns]"""
 HERE = Path(__file__).resolve().parent
+_HOMES = {"gateway": ("gateway_firmware_py", "collector"), "headend": ("headend",)}
 METERLINE = [str(Path(sys.executable).parent / "meterline")]
 
 
@@ -56,13 +57,14 @@ class Chain:
         self.data, self.store = folder / "gateway-data", folder / "headend-data"
         self.state = folder / "factory-state"
         self.period_ns = round(wish.period_s * NS)
-        self.broker = Mosquitto(folder / "broker", wish.broker)
+        (folder / "acl").write_text("topic readwrite #\n", encoding="utf-8")
+        self.broker = Mosquitto(folder / "broker", wish.broker.replace("{folder}", str(folder)))
         self.bus_port, self.web_port = free_port(), free_port()
         self.excuses: list[Excuse] = []
         self.doubts: list[Excuse] = []
         self.disk_mb = 0.0
         self.programs: list[Program] = []
-        self._links: tuple[MqttProxy, ...] = ()
+        self.links: list[MqttProxy] = []
         self._watching = threading.Event()
 
     # --- begin and end ---------------------------------------------------------------------------------------------
@@ -70,7 +72,8 @@ class Chain:
     def start(self) -> None:
         """Everything up, and the first readings stored."""
         self.broker.start()
-        self.up, self.down = self._links = MqttProxy(self.broker.port), MqttProxy(self.broker.port)
+        self.up, self.down = MqttProxy(self.broker.port), MqttProxy(self.broker.port)
+        self.links = [self.up, self.down]
         write_plant(
             self.folder, self.wish, bus_port=self.bus_port, gateway_broker=self.up.port,
             headend_broker=self.down.port, web=self.web_port,
@@ -105,14 +108,14 @@ class Chain:
         self.settle(within_s=40)
 
     def _program(self, name: str, arguments: Sequence[str]) -> Program:
-        if not self.wish.hooks or (name not in ("gateway", "headend")):
-            return Program(name, [*METERLINE, name, *arguments], self.folder)
-        orders = self.folder / f"orders-{name}.json"
+        environment = {key: value.replace("{folder}", str(self.folder)) for key, value in self.wish.environment.items()}
         targets = ",".join(t.partition("@")[2] for t in self.wish.hooks if t.startswith(f"{name}@"))
-        if not targets:
-            return Program(name, [*METERLINE, name, *arguments], self.folder)
-        command = [sys.executable, str(HERE / "hooked_process.py"), str(orders), targets, name, *arguments]
-        return Program(name, command, self.folder, {"PYTHONPATH": str(HERE.parents[1]), **self.wish.environment})
+        constants = {at: value for at, value in self.wish.constants.items() if at.startswith(_HOMES[name])}
+        if not targets and not constants:
+            return Program(name, [*METERLINE, name, *arguments], self.folder, environment)
+        orders = self.folder / f"orders-{name}.json"
+        command = [sys.executable, str(HERE / "hooked_process.py"), str(orders), targets, json.dumps(constants), name]
+        return Program(name, [*command, *arguments], self.folder, {"PYTHONPATH": str(HERE.parents[1]), **environment})
 
     def order(self, program: str, orders: dict[str, dict[str, object]]) -> None:
         """Tell a hooked program what happens where; an empty order ends all."""
@@ -127,7 +130,7 @@ class Chain:
         for program in self.programs:
             program.stop()
         self.broker.stop()
-        for link in self._links:
+        for link in self.links:
             link.close()
 
     def finish(self, within_s: float = 15.0) -> float:
@@ -185,6 +188,11 @@ class Chain:
         return self.period_ns + round((self.wish.commit_s + 0.7) * self.factor * NS)
 
     @property
+    def notify_name(self) -> str:
+        """The abstract socket on which the gateway talks to its service manager."""
+        return f"meterline-faults-{self.folder}"
+
+    @property
     def factor(self) -> float:
         return self.clock.factor
 
@@ -209,7 +217,7 @@ class Chain:
     def fresh(self, meters: Sequence[str] = METERS, after_ns: int = 0) -> bool:
         """Whether every meter has a slot younger than two periods in the store, begun after a moment."""
         now_ns = self.clock.now_ns()
-        newest = newest_slots(self.store, now_ns - self.fresh_ns)
+        newest = newest_slots(self.store, now_ns - self.fresh_ns, now_ns + self.period_ns)
         return all(newest.get(meter, 0) >= max(1, after_ns) for meter in meters)
 
     def drained(self) -> bool:
@@ -239,7 +247,8 @@ class Chain:
         until_ns = until_ns or self.clock.now_ns() - self.lag_ns - self.period_ns
         return self.checker.look(
             store=self.store, oracle=Oracle(self.state), excuses=self.excuses,
-            until_ns=until_ns // self.period_ns * self.period_ns, clean=self.doubts,
+            until_ns=until_ns // self.period_ns * self.period_ns,
+            clean=None if self.wish.real_clock else self.doubts,
         )  # fmt: skip
 
     def _watch(self) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tests.faults.evidence import GENESIS, MS, Message, journal_records, open_message, read_days
+from tests.faults.evidence import GENESIS, MS, Message, PollSeen, journal_records, open_message, read_days
 
 MISSING_OR_INVALID = 3
 Name = tuple[object, ...]
@@ -111,12 +111,11 @@ class Checker:
         One slot. [ns]
     """
 
-    def __init__(
-        self, *, gateway: str, key: Ed25519PublicKey, meters: Sequence[str], period_ns: int, simulated: bool = True
-    ) -> None:
+    def __init__(self, *, gateway: str, key: Ed25519PublicKey, meters: Sequence[str], period_ns: int) -> None:
         self.gateway, self.key, self.meters, self.period_ns = gateway, key, tuple(meters), period_ns
         self.committed: dict[tuple[str, int], bytes] = {}
-        self.simulated = simulated
+        self.shifts: set[int] = {0}
+        """By how much the gateway's clock was ever ahead of the meters'. [ns]"""
 
     def note_journal(self, folder: Path) -> set[tuple[str, int]]:
         """Remember what the gateway's journal holds now."""
@@ -148,8 +147,10 @@ class Checker:
         days = read_days(store, check=True)
         bad.chain |= {("sqlite", text) for text in days.broken}
         stored: dict[tuple[str, int], Message] = {}
-        for raw in days.messages:
+        received: dict[tuple[str, int], int] = {}
+        for raw, received_ns in days.messages:
             message = open_message(raw, self.key)
+            received[message.epoch, message.seq] = received_ns
             place = (message.epoch, message.seq)
             if message.gateway != self.gateway:
                 bad.wrong.add(("foreign", message.gateway, *place))
@@ -163,8 +164,9 @@ class Checker:
         self._chain(stored, declared, bad)
         self._numbers(stored, declared, bad)
         self._rows(days.rows, stored, bad)
-        self._values(stored, oracle, bad, counted, clean)
-        self._slots(stored, declared, oracle, sorted(excuses), until_ns, bad, counted)
+        ahead = {place: self._ahead(message, received[place], oracle) for place, message in stored.items()}
+        self._values(stored, ahead, oracle, bad, counted, clean)
+        self._slots(stored, ahead, declared, oracle, sorted(excuses), until_ns, bad, counted)
         return bad, counted
 
     # --- inside ----------------------------------------------------------------------------------------------------
@@ -205,22 +207,35 @@ class Checker:
                 doubt = poll.qualities if any(poll.qualities) else ()
                 said[(poll.meter, poll.slot_ns, epoch, seq, place, poll.delays_ms, poll.numbers, doubt)] += 1
                 place += len(poll.numbers)
-        kept = Counter(
-            (meter, t, epoch, seq, place, _tuple(delays), _tuple(numbers), _tuple(qualities))
-            for meter, t, epoch, seq, place, delays, numbers, qualities in rows
-        )
+        kept: Counter[Name] = Counter()
+        same: Counter[Name] = Counter()
+        for meter, t, epoch, seq, place, delays, numbers, qualities in rows:
+            kept[(meter, t, epoch, seq, place, _tuple(delays), _tuple(numbers), _tuple(qualities))] += 1
+            same[(meter, t, _tuple(delays), _tuple(numbers))] += 1
         for name, times in (kept - said).items():
             bad.dup.add(("row", *name, times))
         for name in said - kept:
             bad.wrong.add(("row not as signed", *name[:5]))
-        same = Counter((meter, t, _tuple(delays), _tuple(numbers)) for meter, t, _, _, _, delays, numbers, _ in rows)
         for name, times in same.items():
             if times > 1 and name[2]:
                 bad.dup.add(("poll", *name[:2], times))
 
+    def _ahead(self, message: Message, received_ns: int, oracle: Oracle) -> int:
+        """How wrong the gateway's clock was when this was read. [ns]
+
+        Of all errors the scene made, the one that brings it nearest to its reception and agrees with the displays.
+        """
+        if len(self.shifts) == 1 or not message.polls:
+            return 0
+        slot_ns = message.polls[0].slot_ns
+        likely = sorted(self.shifts, key=lambda ahead: abs(slot_ns - ahead - received_ns))
+        agreeing = (ahead for ahead in likely if all(not _unlike(poll, ahead, oracle) for poll in message.polls))
+        return next(agreeing, likely[0])
+
     def _values(
         self,
         stored: dict[tuple[str, int], Message],
+        ahead: dict[tuple[str, int], int],
         oracle: Oracle,
         bad: Violations,
         counted: Counted,
@@ -228,6 +243,7 @@ class Checker:
     ) -> None:
         doubtful_ok = None if clean is None else sorted(clean)
         for (epoch, seq), message in stored.items():
+            wrong_ns = ahead[epoch, seq]
             for poll in message.polls:
                 for column, (measurand, number) in enumerate(zip(poll.measurands, poll.numbers, strict=True)):
                     counted.readings += 1
@@ -238,13 +254,13 @@ class Checker:
                     if number is None or not measurand.startswith("energy."):
                         continue
                     counted.compared += 1
-                    shown = oracle.shown_between(poll.meter, measurand, poll.slot_ns - MS, poll.read_ns(column) + MS)
-                    if number not in shown:
-                        bad.wrong.add(("not shown", poll.meter, poll.slot_ns, measurand, epoch, seq))
+                unlike = _unlike(poll, wrong_ns, oracle)
+                bad.wrong |= {("not shown", poll.meter, poll.slot_ns, name, epoch, seq) for name in unlike}
 
     def _slots(
         self,
         stored: dict[tuple[str, int], Message],
+        ahead: dict[tuple[str, int], int],
         declared: set[tuple[str, int]],
         oracle: Oracle,
         excuses: list[Excuse],
@@ -253,15 +269,16 @@ class Checker:
         counted: Counted,
     ) -> None:
         have: dict[str, set[int]] = {meter: set() for meter in self.meters}
-        for message in stored.values():
+        for place, message in stored.items():
             for poll in message.polls:
-                have.setdefault(poll.meter, set()).add(poll.slot_ns // self.period_ns * self.period_ns)
+                slot_ns = poll.slot_ns - ahead[place]
+                have.setdefault(poll.meter, set()).add(slot_ns // self.period_ns * self.period_ns)
         silent = _silences(stored.values(), until_ns)
         gone = self._declared_times(stored, declared)
         for meter in self.meters:
             answered = {slot for slot in oracle.answered_slots(meter, self.period_ns) if slot < until_ns}
             counted.answered += len(answered)
-            first = min(have[meter] | answered, default=until_ns)
+            first = min(answered, default=until_ns)
             for slot in range(first, until_ns, self.period_ns):
                 if slot in have[meter] or _in(slot, silent.get(meter, [])):
                     continue
@@ -293,6 +310,20 @@ class Checker:
                 after = all_times[later] if later < len(all_times) else before
             spans.append(((before or 0) - 2 * self.period_ns, (after or before or 0) + 1, "declared lost"))
         return sorted(spans)
+
+
+def _unlike(poll: PollSeen, ahead_ns: int, oracle: Oracle) -> list[str]:
+    """The counters of a poll that are not what the display showed between the slot and the reading."""
+    return [
+        name
+        for column, (name, number) in enumerate(zip(poll.measurands, poll.numbers, strict=True))
+        if number is not None
+        and name.startswith("energy.")
+        and number
+        not in oracle.shown_between(
+            poll.meter, name, poll.slot_ns - ahead_ns - MS, poll.read_ns(column) - ahead_ns + MS
+        )
+    ]
 
 
 def _silences(messages: Iterable[Message], until_ns: int) -> dict[str, list[Excuse]]:

@@ -169,7 +169,8 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
 class DayFiles:
     """What stands in the day files of the embedded store."""
 
-    messages: list[bytes] = field(default_factory=list)
+    messages: list[tuple[bytes, int]] = field(default_factory=list)
+    """Message and when it was received. [ns]"""
     rows: list[tuple[str, int, str, int, int, str, str, str]] = field(default_factory=list)
     """Meter, slot [ns], epoch, number, place, delays, numbers, qualities (JSON)."""
     lost: set[tuple[str, int, int, str]] = field(default_factory=set)
@@ -185,7 +186,7 @@ def read_days(folder: Path, *, check: bool = False) -> DayFiles:
             db.execute("BEGIN")  # one moment for all tables
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone():
                 continue
-            found.messages += [row[0] for row in db.execute("SELECT message FROM batches ORDER BY id")]
+            found.messages += db.execute("SELECT message, received_ns FROM batches ORDER BY id").fetchall()
             found.rows += db.execute(
                 "SELECT m.name, p.t, b.epoch, b.seq, p.place, p.delays, p.numbers, coalesce(p.qualities, '')"
                 " FROM polls p JOIN meters m ON m.id = p.meter JOIN batches b ON b.id = p.batch"
@@ -198,15 +199,16 @@ def read_days(folder: Path, *, check: bool = False) -> DayFiles:
     return found
 
 
-def newest_slots(folder: Path, after_ns: int) -> dict[str, int]:
-    """Meter -> newest slot stored at or after a moment. [ns]"""
+def newest_slots(folder: Path, after_ns: int, before_ns: int) -> dict[str, int]:
+    """Meter -> newest slot stored between two moments. [ns]"""
     newest: dict[str, int] = {}
-    for path in sorted((folder / "hot").glob("*.sqlite"))[-2:]:
+    for path in sorted((folder / "hot").glob("*.sqlite"))[-3:]:
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2)) as db:
                 rows = db.execute(
-                    "SELECT m.name, max(p.t) FROM polls p JOIN meters m ON m.id = p.meter WHERE p.t >= ? GROUP BY 1",
-                    (after_ns,),
+                    "SELECT m.name, max(p.t) FROM polls p JOIN meters m ON m.id = p.meter"
+                    " WHERE p.t BETWEEN ? AND ? GROUP BY 1",
+                    (after_ns, before_ns),
                 ).fetchall()
         except sqlite3.Error:
             continue  # being made, or just taken away by a scene: look again later

@@ -1,11 +1,11 @@
-"""The shipped command with switches in it: ``python hooked_process.py ORDERS TARGETS gateway gateway.yaml ...``.
+"""The shipped command with switches in it: ``python hooked_process.py ORDERS TARGETS CONSTANTS gateway ...``.
 
 Nothing of the product is replaced. Named functions are wrapped, and a file of orders, looked at on every call, says
 what happens there: the process is killed before or after the n-th call, the call fails, hangs or is slow. So a kill can
 be put between two lines (after the journal's commit and before the publish) and a disk can be full without one.
 
 ``TARGETS`` is a comma-separated list of ``module:Class.function``; the word ``disk`` stands for the gateway's one door
-to its files, ``clock`` for the wall clock.
+to its files, ``clock`` for the wall clock. ``CONSTANTS`` is a JSON object, ``module:NAME`` -> value.
 
 Orders are a JSON object, target -> what to do:
 
@@ -15,7 +15,9 @@ Orders are a JSON object, target -> what to do:
 ``{"do": "raise"}``        RuntimeError; ``"times": 2`` only so often
 ``{"do": "hang"}``         does not return until the order is gone
 ``{"do": "sleep"}``        takes ``"s"`` seconds longer
-``disk``                   ``full``, ``read-only``, ``eio`` (syncs fail), ``slow`` with ``"s"``
+``disk``                   ``full``, ``read-only``, ``eio`` (syncs fail), ``slow`` with ``"s"``; ``power-cut`` with
+                          ``"nth"``: SIGKILL instead of that sync. How long each file was at its last sync is written
+                          down beside the orders, so that the rest can be taken away.
 ``clock``                  ``{"do": "shift", "s": 3600}``: the wall clock is so much ahead
 ========================  =========================================================================================
 """
@@ -42,7 +44,7 @@ class Orders:
     """The file, read again when it has changed."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         self._looked_s = -1.0
         self._stamp = 0
@@ -55,9 +57,9 @@ class Orders:
             now_s = time.monotonic()
             if now_s - self._looked_s >= _LOOK_S:
                 self._looked_s = now_s
-                stamp = self._path.stat().st_mtime_ns if self._path.exists() else 0
+                stamp = self.path.stat().st_mtime_ns if self.path.exists() else 0
                 if stamp != self._stamp:
-                    self._now = json.loads(self._path.read_text(encoding="utf-8"))
+                    self._now = json.loads(self.path.read_text(encoding="utf-8"))
                     self._stamp = stamp
                     self._calls.clear()
             return self._now.get(target, {})
@@ -122,6 +124,18 @@ def hook_disk(orders: Orders) -> None:
         if do == "slow" and kind == "sync":
             time.sleep(order["s"])
 
+    sync_data = vars(files)["_sync_data"]
+    synced = os.open(orders.path.with_name("synced.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def sync(handle: int) -> None:
+        order = orders.of("disk")
+        if order.get("do") == "power-cut" and orders.count("disk") >= order["nth"]:
+            die()
+        sync_data(handle)
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        os.write(synced, (json.dumps([path, os.fstat(handle).st_size]) + "\n").encode())
+
+    vars(files)["_sync_data"] = sync
     appender = type(files.DiskFiles().append(Path(os.devnull)))
     kinds = {
         (appender, "write"): "write",
@@ -160,8 +174,12 @@ def hook_clock(orders: Orders) -> None:
 
 
 def main() -> None:
-    orders, targets, arguments = Orders(Path(sys.argv[1])), sys.argv[2].split(","), sys.argv[3:]
-    for target in filter(None, targets):
+    orders, targets, constants, arguments = Orders(Path(sys.argv[1])), sys.argv[2], sys.argv[3], sys.argv[4:]
+    for name, value in json.loads(constants).items():
+        module, _, constant = name.partition(":")
+        home = vars(importlib.import_module(module))
+        home[constant] = type(home[constant])(value)  # a name that is gone, or of another kind, ends this at once
+    for target in filter(None, targets.split(",")):
         if target == "disk":
             hook_disk(orders)
         elif target == "clock":

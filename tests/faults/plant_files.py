@@ -51,7 +51,7 @@ meters:
 _GATEWAY = """
 gateway: gw-1
 broker: {{host: 127.0.0.1, port: {broker_port}{login}}}
-rates: {{fast_s: {period_s}, normal_s: {period_s}, slow_s: 900}}
+rates: {{fast_s: {period_s}, normal_s: {period_s}, slow_s: {slow_s}}}
 commit_s: {commit_s}
 health_s: 2
 journal: {{quota_mb: {quota_mb}}}
@@ -85,7 +85,9 @@ class Wish:
     faults: tuple[str, ...] = ()
     """Lines of ``factory.yaml``'s list of faults."""
     hooks: tuple[str, ...] = ()
-    """Programs (``gateway``, ``headend``) that run with the switches of `hooked_process`."""
+    """``gateway@TARGET`` and ``headend@TARGET``: switches of `hooked_process`."""
+    constants: dict[str, object] = field(default_factory=dict)
+    """``module:NAME`` -> value: pauses that would outlast a test are shortened; the page of the fault says so."""
     real_clock: bool = False
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -105,8 +107,8 @@ def write_gateway(folder: Path, wish: Wish, broker_port: int, login: str = "") -
     """Write, or write anew, the gateway's own file."""
     (folder / "gateway.yaml").write_text(
         _GATEWAY.format(
-            broker_port=broker_port, period_s=wish.period_s, commit_s=wish.commit_s, quota_mb=wish.quota_mb,
-            login=login,
+            broker_port=broker_port, period_s=wish.period_s, slow_s=max(900, wish.period_s),
+            commit_s=wish.commit_s, quota_mb=wish.quota_mb, login=login,
         ),
         encoding="utf-8",
     )  # fmt: skip

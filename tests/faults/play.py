@@ -37,6 +37,8 @@ class Play:
     over_s: float | None = None
     meters: tuple[str, ...] = METERS
     alerts: str = ""
+    traceback_meant: bool = False
+    """The scene itself makes a thread fail."""
     within_s: float = 30.0
     """Recovery has so long. [s]"""
 
@@ -78,7 +80,7 @@ class Scene:
     """Ends its chain: what follows gets a new one."""
 
 
-STAGES: dict[str, Wish] = {"plain": Wish(), "kills": Wish()}
+STAGES: dict[str, Wish] = {}
 SCENES: list[Scene] = []
 
 
@@ -88,9 +90,7 @@ def stage(name: str, wish: Wish) -> str:
     return name
 
 
-def plays(
-    fault: str, *, on: str = "plain", profile: Profile = "test", last: bool = False
-) -> Callable[[Script], Script]:
+def plays(fault: str, *, on: str, profile: Profile = "test", last: bool = False) -> Callable[[Script], Script]:
     """Register a script for a fault of the catalogue."""
 
     def register(script: Script) -> Script:

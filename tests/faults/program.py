@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from tests.servers.waiting import wait_until
 
@@ -58,21 +59,28 @@ class Program:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self) -> None:
-        """Start it; returns at once."""
+    def start(self, output: Path | None = None) -> None:
+        """Start it; returns at once. With `output` its words go there and are not heard."""
         assert not self.running, f"{self.name} runs already"
-        self._process = subprocess.Popen(
+        if output is not None:
+            with output.open("wb") as sink:
+                self._process = self._popen(sink)
+            return
+        self._process = self._popen(subprocess.PIPE)
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+
+    def _popen(self, sink: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=sink,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
             env={**os.environ, "METERLINE_LANG": "en", "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **self.environment},
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
-        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
-        self._reader.start()
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""

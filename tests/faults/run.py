@@ -121,6 +121,11 @@ def play_stage(job: Job) -> list[Row]:
             run = StageRun(job, len(rows))
         row = run.play(scene)
         rows.append(row)
+        if run.failed:
+            run.end()
+            left = [SCENES[other] for other in job.scenes[len(rows) :]]
+            why = f"not played: the chain of stage {job.stage} did not start"
+            return rows + [Row(other.fault, job.stage, job.seed, "broken", problems=[why]) for other in left]
         if scene.last or row.verdict != "held" or place == job.scenes[-1]:
             run.end()
             run = None
@@ -140,7 +145,7 @@ class StageRun:
         try:
             self.chain.start()
         except (AssertionError, OSError, RuntimeError) as error:
-            self.failed = f"the chain did not start: {error}"
+            self.failed = f"the chain did not start: {str(error)[-500:]}"
 
     def play(self, scene: Scene) -> Row:
         """One fault: played, waited for, judged."""
@@ -201,7 +206,7 @@ class StageRun:
         _copy(counted, row)
 
     def _energy(self) -> None:
-        messages = [open_message(raw, self.chain.key) for raw in read_days(self.chain.store).messages]
+        messages = [open_message(raw, self.chain.key) for raw, _ in read_days(self.chain.store).messages]
         for row, begun_ns in self.rows:
             for meter in METERS:
                 error, count = kwh_error(self.chain.store, messages, meter, RATIOS[meter], begun_ns)
@@ -228,7 +233,7 @@ class StageRun:
         row.lines_per_min = max(p.lines_per_min(play.began_s, now) for p in (chain.gateway, chain.headend))
         for program in (chain.gateway, chain.headend):
             for at, line in program.lines:
-                if at >= play.began_s and "Traceback" in line:
+                if at >= play.began_s and "Traceback" in line and not play.traceback_meant:
                     play.problems.append(f"{program.name} printed a traceback")
                     break
 
