@@ -8,7 +8,7 @@ help:
 	@echo 'make demo SECONDS=90          the same, ending by itself'
 	@echo 'make demo REPLAY=file.csv.gz  meters driven by a recorded load'
 	@echo 'make test                     all checks, with real servers (docs/testing.md)'
-	@echo 'make soak                     the random campaigns of make test with ten times the work'
+	@echo 'make soak                     the whole fault catalogue and the random campaigns, with ten times the work'
 	@echo 'make setup                    only make .venv;  PYTHON=python3.12 chooses the interpreter'
 	@echo 'make servers                  only fetch the servers that tests talk to, into .local/'
 	@echo 'make format                   let ruff lay out the code'
@@ -29,7 +29,8 @@ servers: setup
 test: setup servers
 	@exec scripts/test.sh
 
-soak: setup
+soak: setup servers
+	@.venv/bin/python -m tests.faults --profile soak $(SOAK_ARGS)
 	@METERLINE_SEQUENCES=1000000 .venv/bin/python -m pytest -n 2 tests/analytics/test_conservation.py
 
 format: setup

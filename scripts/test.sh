@@ -29,8 +29,9 @@ step format 1 $bin/ruff format --check .
 step lint 1 $bin/ruff check .
 step types 2 $bin/mypy
 step imports 1 $bin/lint-imports --no-logo
-step tests 7 $bin/python -m pytest --keep-budget -n "$workers" --dist loadfile -m 'not system' "$@"
+step tests 7 $bin/python -m pytest --keep-budget -n "$workers" --dist loadfile -m 'not system and not faults' "$@"
 step system 5 $bin/python -m pytest --keep-budget -m system
+step faults 5 $bin/python -m pytest --keep-budget -m faults
 
 printf '\nmake test, step by step:\n%s' "$table"
 if [ -n "$failed" ]; then

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.faults.play import SCENES, Profile
-from tests.faults.report import print_table
+from tests.faults.report import print_table, write_page
 from tests.faults.run import as_json, jobs_of, load_scenes, play_all
 
 
@@ -19,9 +19,10 @@ def main() -> int:
     parser.add_argument("--profile", choices=("test", "soak"), default="test")
     parser.add_argument("--only", default="", help="faults, with commas: E01,B01")
     parser.add_argument("--seed", type=int, default=1, help="another number, other random moments")
-    parser.add_argument("--jobs", type=int, default=2, help="chains side by side")
+    parser.add_argument("--jobs", type=int, default=4, help="chains side by side; each waits most of the time")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--folder", type=Path, help="work here; kept where something broke")
+    parser.add_argument("--page", type=Path, help="write catalogue and table into this page (docs/faults.md)")
     wish = parser.parse_args()
     profile: Profile = wish.profile
     load_scenes()
@@ -36,6 +37,8 @@ def main() -> int:
     print_table(rows, profile, wish.seed, seconds, everything=not only)
     if wish.json:
         wish.json.write_text(as_json(rows, profile, wish.seed, seconds), encoding="utf-8")
+    if wish.page:
+        write_page(wish.page, rows, profile, wish.seed)
     if all(row.verdict == "held" for row in rows):
         return 0
     sys.stdout.write(f"what is left of the broken ones: {folder}\n")

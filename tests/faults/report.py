@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from tests.faults.catalogue import page as catalogue_page
 from tests.faults.run import Row
 
 HEAD = (
@@ -43,6 +45,22 @@ def print_table(rows: Sequence[Row], profile: str, seed: int, seconds: float, *,
     say(f"profile {profile}, seed {seed}: {held} of {len(rows)} faults held all invariants, in {seconds:.0f} s\n")
     if everything:
         say("not run here: see docs/faults.md\n")
+
+
+def write_page(page: Path, rows: Sequence[Row], profile: str, seed: int) -> None:
+    """Put the catalogue as it is and this run's table into the page, between its words."""
+    words = page.read_text(encoding="utf-8")
+    before, _, rest = words.partition("## The catalogue\n")
+    about = rest[rest.index("\n## Measured\n") :].split("\n| ", 1)[0]
+    lines = [f"| {' | '.join(HEAD[:-1])} |", "|---" * (len(HEAD) - 1) + "|"]
+    lines += [f"| {' | '.join(cells(row)[:-1])} |" for row in sorted(rows, key=lambda row: row.fault)]
+    notes = [f"- {row.fault}: {note}" for row in sorted(rows, key=lambda row: row.fault) for note in row.notes]
+    table_text = "\n".join(lines)
+    page.write_text(
+        f"{before}## The catalogue\n\n{catalogue_page()}{about}\n{table_text}\n\nProfile `{profile}`, seed {seed}."
+        f" What the scenes noted:\n\n" + "\n".join(notes) + "\n",
+        encoding="utf-8",
+    )
 
 
 def _seconds(value: float | None) -> str:

@@ -5,11 +5,8 @@ All are played before the first test (several chains side by side); each test th
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests.faults.catalogue import CATALOGUE
 from tests.faults.play import SCENES
 from tests.faults.report import print_table
 from tests.faults.run import Row, jobs_of, load_scenes, play_all
