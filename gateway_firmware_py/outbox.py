@@ -251,7 +251,7 @@ class Outbox:
             if news:
                 self._in_a_row = 0
             if ack.wanted:
-                self._send_again(ack, kept, min(limit, ack.received[-1][1] if ack.received else limit), now_s)
+                self._send_again(ack, kept, self._last(ack.epoch), now_s)
             return news
 
     def refused(self, refusal: Refusal, now_s: float) -> bool:

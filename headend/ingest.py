@@ -123,6 +123,7 @@ class Ingest:
         self._told: set[tuple[str, str]] = set()
         self._holes: dict[tuple[str, str], _Holes] = {}
         self._refusals: list[Refusal] = []
+        self._asked: dict[tuple[str, str], Ranges] = {}
         self._guard = threading.Lock()
         self._heard: dict[str, int] = {}
         self._figures = IngestFigures()
@@ -194,10 +195,20 @@ class Ingest:
         told, self._refusals = self._refusals[:MOST_REFUSALS], []
         return told
 
+    def ask(self, gateway: str, epoch: str, numbers: Ranges) -> None:
+        """Have a gateway asked for numbers at the next opportunity; any thread."""
+        with self._guard:
+            self._asked[gateway, epoch] = numbers
+
     def overdue(self) -> list[Ack]:
-        """Acknowledgements that ask for holes which have stood long enough; to be published now."""
+        """Acknowledgements that ask for holes that have stood long enough, or as `ask` was told; to be sent now."""
         now_s = self._clock.monotonic_s()
-        return [self._ack(*identity) for identity, standing in self._holes.items() if standing.due(now_s)]
+        with self._guard:
+            asked, self._asked = self._asked, {}
+        acks = [self._ack(*identity) for identity, standing in self._holes.items() if standing.due(now_s)]
+        return acks + [
+            replace(self._ack(*identity), wanted=numbers[:MOST_WANTED]) for identity, numbers in asked.items()
+        ]
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _sort(self, message: Message, found: _Sorted) -> None:

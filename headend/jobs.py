@@ -46,6 +46,8 @@ class Jobs:
         Gives per gateway when its last message arrived, UTC. [ns]
     after
         Called at the end of each round with the plant's time, to turn events of the book into mails.
+    more
+        What else is to be done in each round before that, by name.
     factor
         Plant seconds per real second (1 on a real site).
     """
@@ -61,10 +63,12 @@ class Jobs:
         *,
         heard: Callable[[], Mapping[str, int]],
         after: Callable[[int], object] | None = None,
+        more: Mapping[str, Callable[[int], object]] | None = None,
         factor: float = 1.0,
     ) -> None:
         self._plant, self._store, self._catalogue, self._book = plant, store, catalogue, book
         self._clock, self._supervisor, self._heard, self._after = clock, supervisor, heard, after
+        self._more = dict(more or {})
         self._away_ns = int(AWAY_S * factor * NS)
         self._rollup = Rollup(plant, store, catalogue)
         self._started_ns = clock.now_ns()
@@ -84,6 +88,8 @@ class Jobs:
         attempt("intervals", lambda: self._rollup.run(now_ns, self._supervisor.isolated))
         attempt("chain", lambda: self._check_chain(now_ns))
         attempt("findings", lambda: self._detect(now_ns))
+        for name, work in self._more.items():
+            attempt(name, partial(work, now_ns))
         if self._after is not None:
             attempt("notices", partial(self._after, now_ns))
 

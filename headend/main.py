@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headend.alerts.service import Alerting
+from headend.audit import Audit
+from headend.audit_book import AuditBook
 from headend.catalogue import Catalogue
 from headend.energy_report import PURPOSES
 from headend.findings import FindingsBook
@@ -97,6 +99,8 @@ class _Headend:
         closing.callback(self.store.close)
         self.catalogue = Catalogue(settings.data)
         closing.callback(self.catalogue.close)
+        self.audits = AuditBook(self.catalogue.path)
+        closing.callback(self.audits.close)
         self.book = FindingsBook(self.catalogue.path, plant)
         closing.callback(self.book.close)
         # pages and mails read on connections of their own: a round in progress does not make them wait
@@ -127,9 +131,11 @@ class _Headend:
         if file.mail is None:
             self._announce("no mails: headend.yaml names no mail server")
         self._supervisor.start("mail", lambda: self.alerting.run(self._supervisor.stopping))
+        audit = Audit(self.store, self.catalogue, self.audits, self._clock, keys, self._ingest.ask, self._settings.data)
         jobs = Jobs(
             plant, self.store, self.catalogue, self.book, self._clock, self._supervisor,
             heard=self._ingest.heard, after=self._after_round, factor=self._factor,
+            more={"audit": audit.once},
         )  # fmt: skip
         self._supervisor.start("rounds", lambda: jobs.run(file.jobs_s))
         self._supervisor.start("page", self._serve)

@@ -240,6 +240,7 @@ class EmbeddedStore(EmbeddedReader):
         except OSError as error:
             raise StoreUnavailable(f"{self.folder}: {error.strerror}") from error
         self._lock = _only_writer(self.folder)
+        _drop_orphans(self.folder)
         self._writers: OrderedDict[str, hot.DayWriter] = OrderedDict()
         self._guard = threading.Lock()
         self._writing = threading.Lock()
@@ -300,8 +301,9 @@ class EmbeddedStore(EmbeddedReader):
             A file cannot be written.
         """
         with self._writing:
-            while self._writers:  # a file removed under its writer takes what is written to nowhere
+            while self._writers:
                 self._writers.popitem()[1].close()
+            _drop_orphans(self.folder)
             for path in self._days():
                 mend(path, gateway, epoch, without)
             here = RangeSet(super().received(gateway).get(epoch, ()))
@@ -339,6 +341,10 @@ class EmbeddedStore(EmbeddedReader):
 
     def _writer(self, day: str) -> hot.DayWriter:
         writer = self._writers.get(day)
+        if writer is not None and not writer.path.exists():  # removed: what is written to it goes nowhere
+            self._writers.pop(day).close()
+            _drop_orphans(self.folder)
+            writer = None
         if writer is None:
             writer = self._writers[day] = hot.DayWriter(self.folder / f"{day}.sqlite")
         self._writers.move_to_end(day)
@@ -389,16 +395,23 @@ class _Pool:
 
     def __init__(self, most: int = 24) -> None:
         self._idle: OrderedDict[Path, list[sqlite3.Connection]] = OrderedDict()
+        self._files: dict[Path, tuple[int, int] | None] = {}
         self._most = most
         self._guard = threading.Lock()
         self._closed = False
 
     def take(self, path: Path) -> sqlite3.Connection:
+        file = _identity(path)
+        old: list[sqlite3.Connection] = []
         with self._guard:
+            if self._files.get(path) != file:  # another file under the same name: a backup was put back
+                old = self._idle.pop(path, [])
+                self._files[path] = file
             idle = self._idle.get(path)
-            if idle:
-                return idle.pop()
-        return hot.connect(path, write=False)
+            found = idle.pop() if idle else None
+        for db in old:
+            db.close()
+        return found or hot.connect(path, write=False)
 
     def give(self, path: Path, db: sqlite3.Connection) -> None:
         extra: list[sqlite3.Connection] = []
@@ -420,6 +433,22 @@ class _Pool:
             self._idle.clear()
         for db in idle:
             db.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _drop_orphans(folder: Path) -> None:
+    """Write-ahead files whose database was removed; a new one under its name would take them for its own."""
+    for ending in ("-wal", "-shm"):
+        for path in folder.glob(f"*.sqlite{ending}"):
+            if not path.with_name(path.name.removesuffix(ending)).exists():
+                path.unlink(missing_ok=True)
 
 
 def _only_writer(folder: Path) -> sqlite3.Connection:

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
 from headend.stores import hot
-from headend.stores.api import Cursor, Key, Span, day_name
+from headend.stores.api import Block, Cursor, Key, Span, day_name
 from meterline.errors import WireError
 from meterline.ranges import RangeSet
-from meterline.wire import HourDigest, HourTally, LostRange, Ranges, digest_of
+from meterline.readings import Number, Shape
+from meterline.wire import HourDigest, HourTally, LostRange, Ranges, ShapeCache, digest_of, unseal
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Kept:
     missing
         Numbers of it that are not here.
     changed
-        Numbers whose bytes are not the ones that were stored under their digest.
+        Numbers whose bytes are not the ones that were stored, or whose rows of readings are not what they say.
     """
 
     hour: HourDigest | None
@@ -71,6 +72,10 @@ class ProofReader(Protocol):
 
     def kept(self, gateway: str, stated: HourDigest) -> Kept:
         """What is here of a run that a gateway states, worked out from the stored bytes and readings."""
+        ...
+
+    def blocks(self, gateway: str, epoch: str, first: int, last: int) -> list[tuple[int, bytes, Block | None]]:
+        """What is stored under these numbers: number, bytes, and the block if they can be read."""
         ...
 
     def around(self, gateway: str, epoch: str, first: int, last: int) -> tuple[int | None, int | None]:
@@ -132,27 +137,40 @@ class DayFileProofs(ABC):
         if not path.exists():
             return Kept(None, ((stated.first, stated.last),))
         with self._reading(path) as db:
-            here, rows, changed = RangeSet(), [], []
-            for row, seq, digest, message in db.execute(
+            batches = db.execute(
                 "SELECT id, seq, digest, message FROM batches"
                 " WHERE gateway = ? AND epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq",
                 (gateway, stated.epoch, stated.first, stated.last),
-            ):
-                here.add(seq)
-                rows.append(row)
-                if not _is(bytes(message), bytes(digest)):
-                    changed.append(seq)
-            missing = here.gaps(stated.first, stated.last)
-            if missing or changed:
-                return Kept(None, missing, tuple(changed))
-            tally = HourTally(stated.epoch, stated.hour_ns, stated.first)
-            for (digest,) in db.execute(
-                "SELECT digest FROM batches WHERE gateway = ? AND epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq",
-                (gateway, stated.epoch, stated.first, stated.last),
-            ):
-                tally.batch(bytes(digest))
-            _add_polls(db, tally, rows)
-        return Kept(tally.result(), ())
+            ).fetchall()
+            rows = _rows_of(db, [row[0] for row in batches])
+        here, changed, shapes = RangeSet(), [], ShapeCache()
+        tally = HourTally(stated.epoch, stated.hour_ns, stated.first)
+        for number, seq, digest, message in batches:
+            here.add(seq)
+            tally.batch(bytes(digest))
+            for row in rows[number]:
+                tally.poll(row.meter, row.shape, row.numbers)
+            if not _is(bytes(message), bytes(digest), rows[number], shapes):
+                changed.append(seq)
+        missing = here.gaps(stated.first, stated.last)
+        return Kept(None if missing or changed else tally.result(), missing, tuple(changed))
+
+    def blocks(self, gateway: str, epoch: str, first: int, last: int) -> list[tuple[int, bytes, Block | None]]:
+        found: list[tuple[int, bytes, Block | None]] = []
+        for path in self._days():
+            with self._reading(path) as db:
+                rows = db.execute(
+                    "SELECT seq, message, received_ns FROM batches"
+                    " WHERE gateway = ? AND epoch = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+                    (gateway, epoch, first, last),
+                ).fetchall()
+            for seq, message, received_ns in rows:
+                try:
+                    block = Block(bytes(message), digest_of(bytes(message)), unseal(bytes(message)), received_ns)
+                except WireError:
+                    block = None
+                found.append((seq, bytes(message), block))
+        return found
 
     def around(self, gateway: str, epoch: str, first: int, last: int) -> tuple[int | None, int | None]:
         before, behind = (0, None), (1 << 63, None)
@@ -205,26 +223,48 @@ class DayFileProofs(ABC):
         return found
 
 
-def _is(message: bytes, digest: bytes) -> bool:
+class _Row(NamedTuple):
+    """One poll as its row has it, comparable with the poll in its batch."""
+
+    meter: str
+    slot_ns: int
+    shape: Shape
+    delays: tuple[int, ...]
+    numbers: tuple[Number | None, ...]
+    qualities: tuple[int, ...]
+
+
+def _is(message: bytes, digest: bytes, rows: list[_Row], shapes: ShapeCache) -> bool:
+    """Whether a batch has the bytes it was stored with, and its rows are what it says."""
     try:
-        return digest_of(message) == digest
+        if digest_of(message) != digest:
+            return False
+        polls = unseal(message, shapes).polls
     except WireError:
         return False
+    return rows == [_Row(p.meter, p.slot_ns, p.shape, p.delays_ms, p.numbers, p.qualities) for p in polls]
 
 
-def _add_polls(db: sqlite3.Connection, tally: HourTally, batches: list[int]) -> None:
-    """The polls of these batches, in the order of the batches given."""
+def _rows_of(db: sqlite3.Connection, batches: list[int]) -> dict[int, list[_Row]]:
+    """Batch -> its polls in order."""
+    found: dict[int, list[_Row]] = {batch: [] for batch in batches}
     if not batches:
-        return
+        return found
     meters: dict[int, str] = dict(db.execute("SELECT id, name FROM meters").fetchall())
     shapes = hot.shapes_in(db)
-    of_batch: dict[int, list[tuple[int, int, str]]] = {batch: [] for batch in batches}
     start, end = hot.first_poll_after(db, min(batches) - 1), hot.first_poll_after(db, max(batches))
-    for batch, meter, shape, numbers in db.execute(
-        "SELECT batch, meter, shape, numbers FROM polls WHERE id >= ? AND id < ? ORDER BY id", (start, end)
+    for batch, meter, t, shape, delays, numbers, qualities in db.execute(
+        "SELECT batch, meter, t, shape, delays, numbers, qualities FROM polls WHERE id >= ? AND id < ? ORDER BY id",
+        (start, end),
     ):
-        if batch in of_batch:
-            of_batch[batch].append((meter, shape, numbers))
-    for batch in batches:
-        for meter, shape, numbers in of_batch[batch]:
-            tally.poll(meters[meter], shapes[shape], orjson.loads(numbers))
+        if batch in found:
+            try:
+                row = _Row(meters[meter], t, shapes[shape], _tuple(delays), _tuple(numbers), _tuple(qualities))
+            except (KeyError, ValueError):  # changed so that it means nothing any more
+                row = _Row("", t, Shape("", ()), (), (), ())
+            found[batch].append(row)
+    return found
+
+
+def _tuple(text: str | None) -> tuple[int, ...]:
+    return tuple(orjson.loads(text)) if text else ()
