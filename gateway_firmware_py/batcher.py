@@ -23,13 +23,14 @@ WAITING_MOST = 400_000
 """Readings that may wait for a disk that has stopped answering; then the oldest are given up, as named silences."""
 HELD_MOST = WAITING_MOST // 2
 """Readings that may wait for the clock to be set; then they are dated as well as it goes."""
-SAVE_ACKS = 10
-SAVE_S = 30.0
-"""State is saved when both so many acknowledgements and so much time have come together, or after ten times that."""
+SAVE_S, SAVE_ACKS, SAVE_MOST_S = 30.0, 200, 1800.0
+"""State is saved half a minute after something that nobody else knows, or after so many acknowledgements, which the
+head-end would tell again; and now and then in any case: each time costs a flash card some pages."""
 _DOUBTS = {ClockState.UNSYNCED: int(Quality.CLOCK_UNSYNC), ClockState.STEPPED: int(Quality.CLOCK_STEP)}
 _MS = 1_000_000
 CHECK_S = 5.0
 PRUNE_S = 60.0
+FRAMES_S = 300.0
 
 
 class Batcher:
@@ -66,7 +67,7 @@ class Batcher:
         self._readings = 0
         self._open = state.silences()
         self._errands: list[Callable[[], None]] = []
-        self._saved_s = self._pruned_s = self._checked_s = clock.monotonic_s()
+        self._saved_s = self._pruned_s = self._checked_s = self._framed_s = clock.monotonic_s()
         self.commits = 0
         self.slowest_commit_s = 0.0
         self.progress_s = clock.monotonic_s()
@@ -223,11 +224,15 @@ class Batcher:
         """What is due now and then: save the cursors, look after the disk, give up what is not needed."""
         now_s = self._clock.monotonic_s()
         waited_s = now_s - self._saved_s
-        if (waited_s >= SAVE_S and self._state.unsaved_acks >= SAVE_ACKS) or waited_s >= 10 * SAVE_S:
+        due = self._state.pressing or self._state.unsaved_acks >= SAVE_ACKS
+        if (waited_s >= SAVE_S and due) or waited_s >= SAVE_MOST_S:
             self.save()
         if now_s - self._checked_s >= CHECK_S:
             self._checked_s = now_s
             self._keeper.check_disk()
+        if now_s - self._framed_s >= FRAMES_S:
+            self._framed_s = now_s
+            self._keeper.write_frames()
         if now_s - self._pruned_s >= PRUNE_S:
             self._pruned_s = now_s
             try:

@@ -2,8 +2,9 @@
 
 A batch carries only the hash of its frames (`meterline.wire.frames_digest`); the bytes stay here, in segments a UTC day
 like the journal's, for a week, and as long as the journal for quarter-hour values and for answers that looked wrong.
-They are not synced on each commit: after a power cut the last seconds of frames may be missing, and `trace` says so.
-Losing frames loses no reading.
+They are not synced, and those of fast samples are written some minutes' worth at a time (a flash card wears out by
+small writes): after a power cut the last minutes of frames may be missing, and `trace` says so. Losing frames loses no
+reading.
 
 One record: ``"MLF1" | length u32 | seq u64 | CRC-32 u32 | zstd of the polls' exchanges``.
 """
@@ -26,6 +27,8 @@ _MAGIC = b"MLF1"
 _HEAD = struct.Struct(">4sIQI")
 _POLL = struct.Struct(">HH")
 _EXCHANGE = struct.Struct(">qqIIB")
+WAITING_MOST = 64 << 10
+"""Frames of fast samples are written when so much has come together, or when `FrameRing.flush` is called. [bytes]"""
 _NO_ANSWER = -1
 _MAX_UNPACKED = 8 << 20
 _ODD = int(Quality.SUSPECT | Quality.INVALID)
@@ -56,6 +59,7 @@ class FrameRing:
         self._files, self._folder = files, folder
         self._lock = threading.Lock()
         self._active: dict[tuple[str, bool], tuple[FrameSegment, Appender]] = {}
+        self._waiting: dict[Path, bytearray] = {}
         self._segments: list[FrameSegment] = []
         self._pack = zstandard.ZstdCompressor(level=3)
         self.trouble = ""
@@ -73,12 +77,35 @@ class FrameRing:
         record = _HEAD.pack(_MAGIC, len(packed), seq, crc32(packed)) + packed
         try:
             segment, file = self._segment(epoch, keep, day)
-            file.write(record)
             segment.size += len(record)
-            self.trouble = ""
+            waiting = self._waiting.setdefault(segment.path, bytearray())
+            waiting += record
+            if keep or len(waiting) >= WAITING_MOST:
+                self._write(segment, file)
         except OSError as error:
-            self.trouble = f"{error.strerror or error}"
-            self.close()
+            self._fail(error)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        try:
+            for segment, file in list(self._active.values()):
+                self._write(segment, file)
+        except OSError as error:
+            self._fail(error)
+
+    def _write(self, segment: FrameSegment, file: Appender) -> None:
+        waiting = self._waiting.pop(segment.path, None)
+        if waiting:
+            file.write(bytes(waiting))
+        self.trouble = ""
+
+    def _fail(self, error: OSError) -> None:
+        """What waited is lost, which costs no reading."""
+        self.trouble = f"{error.strerror or error}"
+        self._waiting.clear()
+        for _, file in self._active.values():
+            file.close()
+        self._active.clear()
 
     def find(self, epoch: str, seq: int) -> tuple[KeptPoll, ...] | None:
         """The frames of a batch, or None if they have expired or were lost in a power cut.
@@ -88,6 +115,7 @@ class FrameRing:
         OSError
             The disk cannot be read.
         """
+        self.flush()
         for segment in sorted(self.segments(), key=lambda s: s.path.name, reverse=True):
             if segment.path.name.split(".")[1] != epoch:
                 continue
@@ -125,7 +153,8 @@ class FrameRing:
             return sum(segment.size for segment in self._segments)
 
     def close(self) -> None:
-        """Let go of the files being written."""
+        """Write what waits and let go of the files."""
+        self.flush()
         for _, file in self._active.values():
             file.close()
         self._active.clear()
@@ -135,7 +164,9 @@ class FrameRing:
         if active is not None and active[0].day == day:
             return active
         for other in [k for k in self._active if k[1] is keep]:
-            self._active.pop(other)[1].close()
+            old, file = self._active.pop(other)
+            self._write(old, file)
+            file.close()
         self._files.make_folder(self._folder)
         path = self._folder / f"{day}.{epoch}.{'keep' if keep else 'fast'}.frames"
         with self._lock:

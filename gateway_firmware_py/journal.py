@@ -208,6 +208,7 @@ class Journal:
             for batch in batches:
                 offsets.append(segment.size + len(data))
                 data += segments.pack(batch.seq, batch.digest, batch.message)
+            data += bytes(segments.padding_after(segment.size + len(data), len(data)))
             file.write(bytes(data))
             file.sync()
         except OSError as error:
@@ -320,7 +321,7 @@ class Journal:
         at = 0
         while (record := segments.record_at(data, at)) is not None:
             records[record.seq] = record
-            at = record.end
+            at = segments.past_padding(data, record.end, offset)
         self._chunk = (segment.path, data, records)
 
     def _rescan(self, segment: Segment) -> None:

@@ -211,6 +211,11 @@ class Keeper:
             self._memory_bytes = 0
         return True
 
+    def write_frames(self) -> None:
+        """Raw frames that wait in memory go to the disk."""
+        if self._frames is not None:
+            self._frames.flush()
+
     def check_disk(self) -> None:
         """Notice a journal whose files were removed or whose disk was taken away under it."""
         if self.journal is not None and not self.trouble and not self.journal.still_there():

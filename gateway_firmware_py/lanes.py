@@ -15,6 +15,10 @@ Key = tuple[str, int]
 """Epoch and sequence number."""
 
 
+FRESH = 4
+"""Batches that stay live over a broken connection, so that what was read last arrives first."""
+
+
 class Lanes:
     """The unsent batches of a gateway, in two lanes. Pure: it knows nothing of time, disk or network.
 
@@ -57,8 +61,8 @@ class Lanes:
             self._live = deque(key for key in self._live if key[0] != epoch or key[1] not in gone)
 
     def fold(self) -> None:
-        """The connection is gone: what was live is backlog by the time it returns."""
-        while self._live:
+        """The connection is gone: what was live is backlog by the time it returns, but for the newest few."""
+        while len(self._live) > FRESH:
             epoch, seq = self._live.popleft()
             self.add_backlog(epoch, [(seq, seq)])
 

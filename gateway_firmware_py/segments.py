@@ -4,6 +4,9 @@
 
     "MLJ1" | length u32 | seq u64 | digest 32 | CRC-32 of the payload u32 | CRC-32 of the 52 bytes before u32 | payload
 
+Where the rest of a page of 4096 bytes is less than what has just been committed it is filled with zeros, so that the
+next commit begins on a fresh page: a medium writes whole pages, and would otherwise write this one a second time.
+
 The payload is a batch message, byte for byte as it is sent; the digest is its link of the hash chain. The header has a
 checksum of its own, so that a record cut short by a power cut (its header whole, the end of the file too near) is told
 apart from a record whose length was damaged.
@@ -26,6 +29,7 @@ _CHECK = struct.Struct(">I")
 HEADER = _HEAD.size + _CHECK.size
 MARK_EVERY = 64 << 10
 """How far apart the remembered places in a segment are. [bytes]"""
+PAGE = 4096
 MAX_PAYLOAD = 1 << 20
 """A longer length is damage, not a batch. [bytes]"""
 
@@ -124,6 +128,24 @@ def pack(seq: int, digest: bytes, payload: bytes) -> bytes:
     return head + _CHECK.pack(crc32(head)) + payload
 
 
+def padding_after(size: int, committed: int) -> int:
+    """How many zeros to put behind a commit of so many bytes that ends at `size`. [bytes]"""
+    room = -size % PAGE
+    return room if room < committed else 0
+
+
+def past_padding(data: bytes, offset: int, base: int = 0) -> int:
+    """Where the next record begins: `offset`, or behind the zeros that fill its page.
+
+    Parameters
+    ----------
+    base
+        Where `data` stands in its file.
+    """
+    end = offset + -(base + offset) % PAGE
+    return end if end <= len(data) and not any(data[offset:end]) else offset
+
+
 def record_at(data: bytes, offset: int) -> Record | None:
     """The record that begins exactly at `offset`, or None if nothing there proves itself."""
     head = _header_at(data, offset)
@@ -141,7 +163,7 @@ def scan(data: bytes) -> Scan:
     """Find every record of a segment; whatever proves nothing is named, never guessed at."""
     found = Scan()
     offset = 0
-    while offset < len(data):
+    while (offset := past_padding(data, offset)) < len(data):
         record = record_at(data, offset)
         if record is None:
             following = _next_record(data, offset + 1)
@@ -151,6 +173,7 @@ def scan(data: bytes) -> Scan:
             record = following
         found.records.append(record)
         offset = found.good_end = record.end
+    found.good_end = past_padding(data, found.good_end)
     if found.good_end < len(data):
         found.torn = _explained_by_power_cut(data, found.good_end)
         if not found.torn:

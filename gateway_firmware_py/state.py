@@ -58,6 +58,7 @@ class State:
         self._counters: dict[str, int] = {}
         self._unsaved_acks = 0
         self._changed = False
+        self._pressing = False
         self.moved_aside: Path | None = None
         self._database = _connect(path, self)
         self._load()
@@ -82,7 +83,7 @@ class State:
             mine = self._acked.setdefault(epoch, RangeSet())
             for first, last in ranges:
                 mine.remove(first, last)
-            self._changed = True
+            self._changed = self._pressing = True
 
     def acked(self, epoch: str) -> RangeSet:
         """What the head-end has acknowledged of an epoch."""
@@ -117,7 +118,7 @@ class State:
             for other, where in self._lost.items():
                 if where and where[0] == lost.epoch and lost.first <= where[1] <= lost.last:
                     self._lost[other] = None
-            self._changed = True
+            self._changed = self._pressing = True
 
     def undeclared(self) -> tuple[LostRange, ...]:
         """Losses that no batch has named yet."""
@@ -129,7 +130,7 @@ class State:
         with self._lock:
             for lost in losses:
                 self._lost[lost] = (epoch, seq)
-            self._changed = True
+            self._changed = self._pressing = True
 
     def accounted(self, epoch: str) -> RangeSet:
         """Numbers that need no more care: acknowledged, or lost and remembered as such."""
@@ -154,7 +155,7 @@ class State:
                 self._silent[span.meter] = span
             else:
                 self._silent.pop(span.meter, None)
-            self._changed = True
+            self._changed = self._pressing = True
 
     def count(self, name: str, by: int = 1) -> None:
         """Count something that outlives a restart."""
@@ -172,6 +173,11 @@ class State:
     def unsaved_acks(self) -> int:
         """Acknowledged numbers that a power cut would forget."""
         return self._unsaved_acks
+
+    @property
+    def pressing(self) -> bool:
+        """Whether anything unsaved cannot be learned again from the head-end: a loss, a silence."""
+        return self._pressing
 
     def save(self) -> None:
         """Write everything that changed, durably.
@@ -200,7 +206,7 @@ class State:
                     "INSERT INTO silent VALUES(?,?,?)", [(s.meter, s.start_ns, s.cause) for s in self._silent.values()]
                 )
                 self._database.executemany("INSERT INTO counters VALUES(?,?)", self._counters.items())
-            self._changed = False
+            self._changed = self._pressing = False
             self._unsaved_acks = 0
 
     def close(self) -> None:

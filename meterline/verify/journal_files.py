@@ -20,6 +20,7 @@ from meterline.verify.ranges import merged
 from meterline.verify.report import Flaw
 
 _HEAD = 56
+_PAGE = 4096
 _LONGEST = 1 << 20
 
 
@@ -126,7 +127,7 @@ def _segment(path: Path, epoch: str, root: Path) -> Iterator[Item]:
         return
     at = before = 0
     seqs: list[int] = []
-    while at < len(data):
+    while (at := _past_padding(data, at)) < len(data):
         record = _record(data, at)
         if record is None:
             following = _following(data, at + 1)
@@ -154,6 +155,13 @@ def _record(data: bytes, at: int) -> _Record | None:
     if end > len(data) or zlib.crc32(data[start:end]) != int.from_bytes(data[at + 48 : at + 52], "big"):
         return None
     return _Record(int.from_bytes(data[at + 8 : at + 16], "big"), data[at + 16 : at + 48], start, end)
+
+
+def _past_padding(data: bytes, at: int) -> int:
+    """Behind the zeros that fill the rest of a page, if a record or the end follows; they hold nothing."""
+    room = data[at : at + _PAGE - 1]
+    end = at + len(room) - len(room.lstrip(b"\0"))
+    return end if end == len(data) or data[end : end + 4] == b"MLJ1" else at
 
 
 def _following(data: bytes, at: int) -> _Record | None:

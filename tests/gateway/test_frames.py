@@ -61,10 +61,24 @@ def test_a_damaged_record_hides_no_other() -> None:
     ring = FrameRing(files, FOLDER)
     for seq in (1, 2, 3):
         ring.add(E, seq, [poll(seq, frames=True)], keep=False, day="2026-11-23")
+    ring.flush()
     (path,) = files.names
     files.names[path].now[30] ^= 255
     assert ring.find(E, 1) is None
     assert ring.find(E, 3) is not None
+
+
+def test_frames_of_fast_samples_are_written_together_and_those_kept_for_long_at_once() -> None:
+    files = MemoryFiles()
+    ring = FrameRing(files, FOLDER)
+    ring.add(E, 1, [poll(1, frames=True)], keep=False, day="2026-11-23")
+    assert [len(inode.now) for inode in files.names.values()] == [0]
+    assert ring.find(E, 1) is not None, "asked for, they are written"
+    ring.add(E, 2, [poll(2, frames=True)], keep=True, day="2026-11-23")
+    assert all(inode.now for inode in files.names.values())
+    for seq in range(3, 2000):
+        ring.add(E, seq, [poll(seq, frames=True)], keep=False, day="2026-11-23")
+    assert ring.size - sum(len(inode.now) for inode in files.names.values()) < 65536 + 200
 
 
 def test_doubtful_answers_are_kept_with_the_long_lived() -> None:
@@ -80,8 +94,10 @@ def test_a_full_disk_costs_frames_and_says_so() -> None:
     ring = FrameRing(files, FOLDER)
     files.fault = lambda name, number: OSError(errno.ENOSPC, "No space left on device") if name == "write" else None
     ring.add(E, 1, [poll(1, frames=True)], keep=False, day="2026-11-23")
+    ring.flush()
     assert "space" in ring.trouble
     files.fault = lambda name, number: None
     ring.add(E, 2, [poll(2, frames=True)], keep=False, day="2026-11-23")
+    ring.flush()
     assert ring.trouble == ""
     assert ring.find(E, 2) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_firmware_py.segments import HEADER, MAGIC, pack, scan
+from gateway_firmware_py.segments import HEADER, MAGIC, PAGE, pack, padding_after, scan
 
 PAYLOADS = st.lists(
     st.binary(min_size=1, max_size=80) | st.just(MAGIC + b"x" * 60) | st.just(bytes(70)), min_size=1, max_size=8
@@ -93,3 +93,37 @@ def test_garbage_holds_nothing(data: bytes) -> None:
 
 def test_a_record_costs_so_many_bytes_beside_its_payload() -> None:
     assert len(pack(1, bytes(32), b"")) == HEADER == 56
+
+
+@given(
+    st.lists(st.lists(st.binary(min_size=20, max_size=3000), min_size=1, max_size=4), min_size=1, max_size=12),
+    st.data(),
+)
+def test_commits_padded_to_pages_are_read_whole_and_a_cut_costs_only_what_was_cut(
+    commits: list[list[bytes]], draw: st.DataObject
+) -> None:
+    data, ends, seq = b"", [], 0
+    for payloads in commits:
+        group = b""
+        for payload in payloads:
+            seq += 1
+            group += pack(seq, bytes(32), payload)
+            ends.append(len(data) + len(group))
+        data += group + bytes(padding_after(len(data) + len(group), len(group)))
+    found = scan(data)
+    assert [r.end for r in found.records] == ends
+    assert (found.damaged, found.torn, found.good_end) == ([], False, len(data))
+    cut = draw.draw(st.integers(0, len(data)))
+    part = scan(data[:cut])
+    assert [r.end for r in part.records] == [end for end in ends if end <= cut]
+    assert part.damaged == []
+
+
+def test_padding_saves_a_second_write_of_the_page_and_never_costs_more_than_what_it_follows() -> None:
+    for size in range(60, 9000, 7):
+        room = padding_after(12_288 + size, size)
+        assert room in (0, -size % PAGE)
+        assert room < size
+    assert padding_after(3000, 3000) == 1096
+    assert padding_after(300, 300) == 0
+    assert padding_after(4096, 4096) == 0
