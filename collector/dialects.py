@@ -12,12 +12,24 @@ from typing import Any, Protocol, TypeVar
 from collector.bus import Line, Outcome, Question
 from collector.decode import BlockDecoder
 from collector.decode_items import ItemDecoder
+from collector.dialects_answer import Cjt188Dialect, MbusDialect
 from collector.plan import Block, halves, known_words, request_plan
 from collector.plan_items import ItemBlock, item_plan, singles
-from collector.protocols import dlt645, modbus
+from collector.protocols import cjt188, dlt645, modbus
 from collector.requests import EVERY_RATE, NOTHING, Avoid, Piece, Plan
 from meterline.errors import FrameError
-from meterline.profiles import CellPoint, Dlt645Profile, ItemPoint, ModbusProfile, Point, Profile, Rate, Table
+from meterline.profiles import (
+    CellPoint,
+    Cjt188Profile,
+    Dlt645Profile,
+    ItemPoint,
+    MbusProfile,
+    ModbusProfile,
+    Point,
+    Profile,
+    Rate,
+    Table,
+)
 from meterline.readings import Number
 from meterline.site import Meter
 
@@ -45,6 +57,11 @@ class Dialect(Protocol[B, P, R]):
     @property
     def gap_s(self) -> float:
         """Rest the meter needs before a question, beyond what the line itself needs. [s]"""
+        ...
+
+    @property
+    def reads_per_day(self) -> int | None:
+        """How often a day the meter may be asked, failed questions included; None: as often as one likes."""
         ...
 
     def plan(self, rates: Collection[Rate] = EVERY_RATE, avoid: Avoid = NOTHING) -> Plan[B, P]:
@@ -94,6 +111,8 @@ class Dialect(Protocol[B, P, R]):
 
 class ModbusDialect:
     """Words of tables, by unit address."""
+
+    reads_per_day: int | None = None
 
     def __init__(self, profile: ModbusProfile, unit: int) -> None:
         self.profile, self.unit = profile, unit
@@ -163,6 +182,7 @@ class ModbusDialect:
 class Dlt645Dialect:
     """Items and blocks by identifier, by the twelve digits of the meter's address."""
 
+    reads_per_day: int | None = None
     HARMLESS = ("04000401", "04000101", "04000102", "04000402", "02800002", "00000000")
     HARMLESS_1997 = ("C032", "C010", "C011", "9010", "B611")
     """Address, date, time, number, ...: questions to find out whether a meter answers at all."""
@@ -227,13 +247,18 @@ def dialect_of(profile: Profile, address: str) -> AnyDialect:
     """The way to speak to a meter of a type at an address."""
     if isinstance(profile, Dlt645Profile):
         return Dlt645Dialect(profile, address)
+    if isinstance(profile, Cjt188Profile):
+        return Cjt188Dialect(profile, address)
+    if isinstance(profile, MbusProfile):
+        return MbusDialect(profile, int(address))
     assert isinstance(profile, ModbusProfile)
     return ModbusDialect(profile, int(address))
 
 
 def plan_of(profile: Profile, rates: Collection[Rate] = EVERY_RATE) -> Plan[Any, Any]:
     """The requests a page needs, whatever its protocol."""
-    return dialect_of(profile, "1" if isinstance(profile, ModbusProfile) else dlt645.ANYBODY).plan(rates)
+    anybody = {"dlt645": dlt645.ANYBODY, "cjt188": cjt188.ANYBODY}
+    return dialect_of(profile, anybody.get(profile.protocol, "1")).plan(rates)
 
 
 async def put(

@@ -9,6 +9,7 @@ from meterline.profiles import Profile
 from meterline.site import Bus, Meter
 
 DLT645_BAUDS = (600, 1200, 2400, 4800, 9600, 19_200)
+SPOKEN = {"dlt645": "DL/T 645", "cjt188": "CJ/T 188", "mbus": "M-Bus"}
 EVERYWHERE = ("", "0.0.0.0", "::")
 
 
@@ -26,6 +27,17 @@ def address_problem(profile: Profile, kind: str, address: str) -> tuple[str, str
                 "write the twelve digits of the nameplate",
             )
         return None
+    if profile.protocol == "cjt188":
+        if address.isascii() and address.isdigit() and len(address) == 14:
+            return None
+        return (
+            f"{address!r} is no CJ/T 188 address",
+            'write fourteen digits in quotes, the maker\'s code in front, for example "78330011223344"',
+        )
+    if profile.protocol == "mbus":
+        if address.isascii() and address.isdigit() and 1 <= int(address) <= 250:
+            return None
+        return f"{address!r} is no M-Bus address", 'use "1" to "250", as set on the meter'
     low, high = (0, 255) if kind == "modbus-tcp" else (1, 247)
     if not (address.isascii() and address.isdigit() and low <= int(address) <= high):
         return f"{address!r} is no Modbus address on a {kind} line", f'use "{low}" to "{high}", as set on the meter'
@@ -41,21 +53,22 @@ def line_problem(profile: Profile, bus: Bus, settings: LineSettings | None = Non
         The meter's own settings; those of the bus if None.
     """
     settings = settings or bus.settings
-    if profile.protocol != "dlt645":
+    if profile.protocol == "modbus":
         return None
+    spoken = SPOKEN[profile.protocol]
     if bus.kind == "modbus-tcp":
         return (
-            f"{profile.profile} speaks DL/T 645, which does not travel in Modbus/TCP frames",
+            f"{profile.profile} speaks {spoken}, which does not travel in Modbus/TCP frames",
             "set the serial server to pass bytes through (TCP server, transparent) and use kind: rtu-over-tcp",
         )
     if bus.can_switch and (settings.parity, settings.stop_bits) != ("E", 1):
         return (
-            f"{profile.profile} speaks DL/T 645 with even parity and 1 stop bit, not {settings}",
+            f"{profile.profile} speaks {spoken} with even parity and 1 stop bit, not {settings}",
             "give this meter settings of its own, for example line: {baud: 2400, parity: E}",
         )
-    if bus.can_switch and settings.baud not in DLT645_BAUDS:
+    if bus.can_switch and profile.protocol == "dlt645" and settings.baud not in DLT645_BAUDS:
         return (
-            f"{profile.profile} speaks DL/T 645, which knows no {settings.baud} baud",
+            f"{profile.profile} speaks {spoken}, which knows no {settings.baud} baud",
             f"use one of {', '.join(map(str, DLT645_BAUDS))}, as set on the meter (usually 2400)",
         )
     return None

@@ -1,7 +1,7 @@
 """What every profile page has, whatever protocol its meter speaks: who made it, where it is from, what it measures.
 
-The protocol's own part (where a value is, how its bytes are read) is added by `meterline.profile_modbus` and
-`meterline.profile_dlt645`; `meterline.profiles` reads the files.
+The protocol's own part (where a value is, how its bytes are read) is added by a module of its own
+(`meterline.profile_modbus`, ...); `meterline.profiles` reads the files.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Profile(Document):
     """Id: maker and model; also the file's name."""
     revision: Annotated[int, Field(ge=1)]
     title: Title
-    protocol: Literal["modbus", "dlt645"]
+    protocol: Literal["modbus", "dlt645", "cjt188", "mbus"]
     carrier: Carrier
     source: str
     """Manual, version and page the addresses come from."""

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from meterline.documents import read_plain, validate
 from meterline.errors import ConfigError, Problem
+from meterline.profile_cjt188 import Cjt188Profile, FieldPoint
 from meterline.profile_dlt645 import DailyFreeze, Dlt645Profile, ItemPoint, LoadRecords, Manners
+from meterline.profile_mbus import MbusProfile, RecordPoint
 from meterline.profile_modbus import (
     WORDS,
     CellPoint,
@@ -31,21 +33,25 @@ __all__ = [
     "WORDS",
     "CellPoint",
     "Cells",
+    "Cjt188Profile",
     "DailyFreeze",
     "DataType",
     "Defaults",
     "Dlt645Profile",
+    "FieldPoint",
     "ItemPoint",
     "Limits",
     "Line",
     "LoadRecords",
     "Manners",
+    "MbusProfile",
     "ModbusProfile",
     "Order",
     "Point",
     "Probe",
     "Profile",
     "Rate",
+    "RecordPoint",
     "Table",
     "Title",
     "load_profile",
@@ -53,7 +59,13 @@ __all__ = [
     "power_of_ten",
 ]
 
-PROTOCOLS: dict[str, type[ModbusProfile] | type[Dlt645Profile]] = {"modbus": ModbusProfile, "dlt645": Dlt645Profile}
+AnyProfile = ModbusProfile | Dlt645Profile | Cjt188Profile | MbusProfile
+PROTOCOLS: dict[str, type[AnyProfile]] = {
+    "modbus": ModbusProfile,
+    "dlt645": Dlt645Profile,
+    "cjt188": Cjt188Profile,
+    "mbus": MbusProfile,
+}
 """``protocol`` of a page -> its model."""
 
 
@@ -67,6 +79,8 @@ def _shared_problems(profile: Profile, file: str) -> Iterator[Problem]:
             yield Problem(file, place, f"is also points[{seen[point.measurand]}]", "keep one of them")
         if point.enabled:
             seen[point.measurand] = index
+    if all(profile.rate_of(p) in (Rate.HOURLY, Rate.DAILY) for p in profile.points if p.enabled) and seen:
+        yield Problem(file, "points", "all are hourly or daily", "one needs rate: fast, normal or slow: it is the poll")
     if profile.probe and profile.point(profile.probe.measurand) is None:
         yield Problem(file, "probe.measurand", f"{profile.probe.measurand!r} is no enabled point of this profile")
 

@@ -1,8 +1,8 @@
 """Units of measure, and the one conversion into the unit a measurand is kept in.
 
-All conversions we allow are powers of ten or exact ratios, so a counter that arrives as an integer stays one: only
-its decimal exponent moves. A ratio that is no power of ten (a GJ from a kWh) is no conversion of a reading but a
-calculation, and has no place here.
+All conversions we allow are powers of ten or exact ratios, so a counter that arrives as an integer stays one: most
+often only its decimal exponent moves. A heat meter that says with each number in which unit it is (kWh now, MWh after
+its next parametrisation) is the one case of a ratio: a kWh is exactly 36 steps of 10**-4 GJ (`whole_steps`).
 """
 
 from __future__ import annotations
@@ -60,3 +60,11 @@ def shift_to_canonical(unit: str) -> int:
     if unit not in CANONICAL:
         raise KeyError(unit)
     return EXPONENT.get(unit, 0)
+
+
+def whole_steps(number: int, factor: int, power: int) -> int | None:
+    """`number` * `factor` * 10**`power` where that is a whole number; None where a digit would be lost."""
+    if power >= 0:
+        return number * factor * int(10**power)
+    whole, rest = divmod(number * factor, int(10**-power))
+    return None if rest else whole

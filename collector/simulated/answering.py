@@ -17,6 +17,7 @@ from pymodbus.pdu.register_message import (
     ReadInputRegistersResponse,
 )
 
+from collector.simulated.answer_meters import FieldFraming, FieldMeter, RecordMeter
 from collector.simulated.item_meters import ItemFraming, ItemMeter
 from collector.simulated.meters import ILLEGAL_VALUE, MeterRefuses, SimulatedMeter
 from collector.simulated.noise import chance
@@ -26,7 +27,9 @@ from meterline.profiles import Table
 ILLEGAL_FUNCTION, NO_ANSWER_BEHIND_GATEWAY = 1, 0x0B
 _TABLES = {3: Table.HOLDING, 4: Table.INPUT}
 _REQUESTS = DecodePDU(is_server=True)
-AnyMeter = SimulatedMeter | ItemMeter
+AnyMeter = SimulatedMeter | ItemMeter | FieldMeter | RecordMeter
+Address = int | str | tuple[int, str] | tuple[str, int]
+"""Modbus unit; twelve digits of DL/T 645; type and fourteen digits of CJ/T 188; ("mbus", primary address)."""
 Witness = Callable[[AnyMeter, int, list[str]], None]
 """Told of every answered read: the meter, when (plant time, ns), the counters it showed."""
 
@@ -89,12 +92,16 @@ class Answerer:
         every = list(meters)
         self._meters = {meter.address: meter for meter in every if isinstance(meter, SimulatedMeter)}
         self._item_meters = [meter for meter in every if isinstance(meter, ItemMeter)]
+        self._answer_meters = [meter for meter in every if isinstance(meter, FieldMeter | RecordMeter)]
         self._clock, self._timeout_s, self._serial, self._witness = clock, timeout_s, serial, witness
         self.answered = 0
         """Reads answered with words."""
 
-    def answer(self, address: int | str, pdu: bytes) -> Answer:
-        """Answer one request, as of now; an address of twelve digits is one of DL/T 645."""
+    def answer(self, address: Address, pdu: bytes) -> Answer:
+        """Answer one request, as of now."""
+        if isinstance(address, tuple):
+            answers = [self._answer_whole(meter, address, pdu) for meter in self._answer_meters]
+            return _collided([each for each in answers if each is not SILENCE])
         if isinstance(address, str):
             answers = [self._answer_item(meter, pdu) for meter in self._item_meters if meter.is_meant(address)]
             return _collided([each for each in answers if each is not SILENCE])
@@ -126,6 +133,25 @@ class Answerer:
                 if counters:
                     self._witness(meter, t_ns, counters)
         return self._spoilt(ItemFraming.frame(meter.address, *reply), kind, t_ns)
+
+    def _answer_whole(self, meter: FieldMeter | RecordMeter, address: Address, pdu: bytes) -> Answer:
+        """The answer of a meter that has only one."""
+        t_ns = self._clock.now_ns()
+        whole: bytes | None = None
+        if isinstance(meter, RecordMeter):
+            if address == ("mbus", int(meter.address)):
+                whole = meter.reply(pdu[0], t_ns)
+        elif isinstance(address, tuple) and isinstance(address[0], int) and meter.is_meant(address[0], str(address[1])):
+            reply = meter.reply(pdu[0], pdu[1:], t_ns)
+            whole = None if reply is None else FieldFraming.frame(address[0], meter.address, *reply)
+        fault = meter.line_fault(t_ns)
+        kind = fault.kind if fault else ""
+        if whole is None or kind in ("silent", "exception"):
+            return SILENCE
+        self.answered += 1
+        if self._witness is not None:
+            self._witness(meter, t_ns, meter.counters)
+        return self._spoilt(whole, kind, t_ns)
 
     def _spoilt(self, reply: bytes, kind: str, t_ns: int) -> Answer:
         """What becomes of an answer on a bad line."""

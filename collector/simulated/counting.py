@@ -9,7 +9,7 @@ from collector.simulated.noise import chance, seed_of
 from collector.simulated.words import bounds, is_float
 from meterline.clock import NS
 from meterline.plant import Plant
-from meterline.profiles import CellPoint, DataType, ModbusProfile, Point, Profile, power_of_ten
+from meterline.profiles import CellPoint, DataType, Dlt645Profile, ModbusProfile, Point, Profile, power_of_ten
 from meterline.site import Meter
 
 HOUR_NS = 3600 * NS
@@ -45,10 +45,10 @@ def modulus_of(point: Point, kind: DataType) -> int | None:
 
 
 def kinds_of(profile: Profile, point: Point) -> list[DataType]:
-    """The data types of a point's cells; an item of DL/T 645 is kept like eight packed digits."""
+    """The data types of a point's cells; an item of DL/T 645 is kept like eight packed digits, others as they need."""
     if isinstance(profile, ModbusProfile) and isinstance(point, CellPoint):
         return [cell.type for cell in profile.cells_of(point) if cell.type]
-    return ["bcd32"]
+    return ["bcd32"] if isinstance(profile, Dlt645Profile) else ["uint64"]
 
 
 def tally_of(measurand: str, index: int, of: int) -> tuple[str, Fraction]:

@@ -6,7 +6,8 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from collector.simulated.answering import Answerer
+from collector.simulated.answer_meters import FieldMeter, RecordMeter
+from collector.simulated.answering import Answerer, AnyMeter
 from collector.simulated.counting import start_tallies, tallies_wanted
 from collector.simulated.display import Display, Shown
 from collector.simulated.electrical import Grid
@@ -21,7 +22,6 @@ from collector.simulated.physics import GRID_STEPS, STEP_NS, Anchor, Physics, So
 from meterline.clock import NS, Clock
 from meterline.measurands import Carrier
 from meterline.plant import Plant
-from meterline.profiles import Dlt645Profile
 from meterline.site import Meter
 
 OFF_AFTER_S = 3 * 86_400
@@ -99,7 +99,7 @@ class Factory:
             whole=frozenset(recorded),
         )
         grid = Grid(seed_of(plant.site.site.id, seed))
-        self.meters: dict[str, SimulatedMeter | ItemMeter] = {
+        self.meters: dict[str, AnyMeter] = {
             meter.id: meter_of(meter, plant, self._physics, grid, [f for f in self.faults if f.meter == meter.id], seed)
             for meter in plant.site.meters
         }
@@ -230,12 +230,15 @@ class Factory:
             self._shown.add(t_ns, meter.meter.id, why, shown)
 
 
-def meter_of(
-    meter: Meter, plant: Plant, physics: Physics, grid: Grid, faults: list[Fault], seed: int
-) -> SimulatedMeter | ItemMeter:
+def meter_of(meter: Meter, plant: Plant, physics: Physics, grid: Grid, faults: list[Fault], seed: int) -> AnyMeter:
     """The meter that answers as its profile's protocol wants."""
-    made = ItemMeter if isinstance(plant.profile_of(meter), Dlt645Profile) else SimulatedMeter
-    return made(meter, plant, physics, grid, faults, seed)
+    kinds: dict[str, type[SimulatedMeter | ItemMeter | FieldMeter | RecordMeter]] = {
+        "modbus": SimulatedMeter,
+        "dlt645": ItemMeter,
+        "cjt188": FieldMeter,
+        "mbus": RecordMeter,
+    }
+    return kinds[plant.profile_of(meter).protocol](meter, plant, physics, grid, faults, seed)
 
 
 def _electric(plant: Plant, meter: str) -> bool:

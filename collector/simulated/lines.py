@@ -17,7 +17,8 @@ from typing import Protocol
 
 from pymodbus.framer.rtu import FramerRTU
 
-from collector.simulated.answering import Answer, Answerer
+from collector.simulated.answer_meters import FieldFraming, RecordFraming
+from collector.simulated.answering import Address, Answer, Answerer
 from collector.simulated.item_meters import ItemFraming
 from meterline.errors import ConfigError, Problem, Unreachable
 from meterline.site import Bus
@@ -135,25 +136,31 @@ class RtuFraming:
 
 
 class SerialFraming:
-    """Whatever a line of bytes carries: RTU for the Modbus meters, DL/T 645 for the others, each hearing all of it."""
+    """Whatever a line of bytes carries: RTU for the Modbus meters, other frames for others, each hearing all of it."""
 
     def __init__(self) -> None:
-        self._rtu, self._items = RtuFraming(), ItemFraming()
+        self._rtu, self._items, self._fields, self._records = (
+            RtuFraming(), ItemFraming(), FieldFraming(), RecordFraming()
+        )  # fmt: skip
 
-    def requests(self, data: bytes) -> Iterator[tuple[int, int | str, bytes]]:
-        """Take what arrived; yield (0, address, data unit): a number for RTU, twelve digits for DL/T 645."""
+    def requests(self, data: bytes) -> Iterator[tuple[int, Address, bytes]]:
+        """Take what arrived; yield (0, whom it is for, data unit) of every whole request; see `answering.Address`."""
         yield from self._rtu.requests(data)
         yield from self._items.requests(data)
+        for type_, digits, pdu in self._fields.requests(data):
+            yield 0, (type_, digits), pdu
+        for address, control in self._records.requests(data):
+            yield 0, ("mbus", address), bytes((control,))
 
     def forget(self) -> None:
         """Drop incomplete requests: the line was silent, what comes next is a new one."""
-        self._rtu.forget()
-        self._items.forget()
+        for framing in (self._rtu, self._items, self._fields, self._records):
+            framing.forget()
 
     @staticmethod
-    def frame(transaction: int, address: int | str, pdu: bytes) -> bytes:
-        """Wrap an answer; one of DL/T 645 is wrapped already, in its meter's own address."""
-        return pdu if isinstance(address, str) else RtuFraming.frame(transaction, address, pdu)
+    def frame(transaction: int, address: Address, pdu: bytes) -> bytes:
+        """Wrap an answer; all but those of RTU are wrapped already, in their meter's own address."""
+        return RtuFraming.frame(transaction, address, pdu) if isinstance(address, int) else pdu
 
 
 # -------------------------------------------------------------------------------------------------------------- TCP
@@ -236,7 +243,7 @@ class TcpLine:
             asyncio.get_running_loop().call_later(self._timing.turnaround_s + late_s, say, frame)
 
 
-def _bytes_of(answer: Answer, frame: Callable[..., bytes], transaction: int, address: int | str) -> bytes:
+def _bytes_of(answer: Answer, frame: Callable[..., bytes], transaction: int, address: Address) -> bytes:
     if answer.pdu is None:
         return b""
     whole = bytearray(frame(transaction, address, answer.pdu))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from collector.bus import Question
 from collector.decode import BlockDecoder
 from collector.dialects import dialect_of, plan_of
 from collector.plan import request_plan
-from collector.protocols.dlt645 import Dlt645Question
+from collector.protocols.cjt188 import Cjt188Question, ReadData
+from collector.protocols.dlt645 import Dlt645Question, ReadItem
+from collector.protocols.mbus import REQUESTS, AskForData, MbusQuestion
+from collector.requests import Plan
 from meterline.profiles import ModbusProfile, Profile, load_profile
 from meterline.readings import Number, exact
 from tests.collector.sites import SHIPPED
@@ -26,9 +32,9 @@ def golden(name: str) -> dict[str, Any]:
 
 
 def answered(profile: Profile, address: str, frames: list[str]) -> dict[str, Decimal | None]:
-    """What a DL/T 645 meter that sent these frames shows; points whose request no frame answers are left out.
+    """What a meter that sent these frames shows; points whose request no frame answers are left out.
 
-    Each block of the page is asked for; one that no frame answers is asked for item by item.
+    Each request of the page's plan is asked; one that no frame answers is asked part by part.
     """
     dialect = dialect_of(profile, address)
     plan = dialect.plan()
@@ -36,18 +42,34 @@ def answered(profile: Profile, address: str, frames: list[str]) -> dict[str, Dec
     came: set[int] = set()
     for whole in plan.blocks:
         for block in (whole, *(dialect.parts(whole) or ((),))[0]):
-            question = Dlt645Question(dialect.request(block))
-            payload = next(filter(None, (question.answer(bytearray.fromhex(frame)) for frame in frames)), None)
+            payload = next(
+                filter(None, (question_like(dialect.request(block), frame).answer(bytearray(frame)) for frame in
+                              map(bytes.fromhex, frames))), None
+            )  # fmt: skip
             if payload is not None:
                 dialect.decoder(block, plan.points).into(payload, numbers, [0] * len(numbers))
                 came |= {item.column for item in block.items}
                 if block is whole:
                     break
     return {
-        point.measurand: None if numbers[column] is None else exact(numbers[column] or 0, point.exponent)
+        point.measurand: None if numbers[column] is None else exact(numbers[column] or 0, point_exponent(plan, column))
         for column, point in enumerate(plan.points)
         if column in came
     }
+
+
+def point_exponent(plan: Plan[Any, Any], column: int) -> int:
+    return plan.shape.columns[column].exponent
+
+
+def question_like(request: object, frame: bytes) -> Question:
+    """The question whose answer a frame may be: captured ones bring the serial number that was asked with."""
+    if isinstance(request, ReadItem):
+        return Dlt645Question(request)
+    if isinstance(request, ReadData):
+        return Cjt188Question(replace(request, serial=frame.lstrip(b"\xfe")[13]))
+    assert isinstance(request, AskForData)
+    return MbusQuestion(replace(request, is_first=False), cycle(REQUESTS))
 
 
 def shown(profile: Profile, words: dict[str, dict[int, list[int]]]) -> dict[str, Decimal | None]:

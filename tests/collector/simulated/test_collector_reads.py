@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from collector.dialects import dialect_of
 from collector.poller import BusMaster
+from collector.protocols.cjt188 import Cjt188Question, ReadData
+from collector.protocols.dlt645 import Dlt645Question, ReadItem
+from collector.protocols.mbus import REQUESTS, AskForData, MbusQuestion
+from collector.protocols.modbus import Read
 from collector.simulated import Factory, Recipe
+from collector.simulated.answer_meters import FieldFraming, FieldMeter, RecordFraming
+from collector.simulated.answering import AnyMeter
 from collector.simulated.demo_site import Ports, demo_site
+from collector.simulated.item_meters import ItemFraming, ItemMeter
 from collector.simulated.journal import read_shown
 from collector.simulated.meters import SimulatedMeter
 from meterline.clock import NS, ManualClock, ScaledClock
@@ -26,24 +34,55 @@ from tests.collector.simulated.sites import MONDAY_NS, meter, plant, tcp_bus
 PROFILES = load_profiles(profiles_dir())
 
 
+ADDRESSES = {"modbus": "1", "dlt645": "000000000001", "cjt188": "78330011223344", "mbus": "1"}
+
+
+def heard_by(made: AnyMeter, request: object, t_ns: int) -> bytes | None:
+    """What a simulated meter answers to a question of the collector, taken out of the frames it sent."""
+    if isinstance(made, SimulatedMeter):
+        assert isinstance(request, Read)
+        words = made.read(request.table, request.address, request.count, t_ns)
+        return b"".join(word.to_bytes(2, "big") for word in words)
+    question: Dlt645Question | Cjt188Question | MbusQuestion | None
+    if isinstance(made, ItemMeter):
+        assert isinstance(request, ReadItem)
+        question = Dlt645Question(request)
+        ((_, _, pdu),) = ItemFraming().requests(question.request)
+        answer = made.reply(pdu[0], pdu[1:], t_ns)
+        assert answer is not None
+        return question.answer(bytearray(ItemFraming.frame(made.address, *answer)))
+    if isinstance(made, FieldMeter):
+        assert isinstance(request, ReadData)
+        question = Cjt188Question(request)
+        ((type_, address, pdu),) = FieldFraming().requests(question.request)
+        assert made.is_meant(type_, address)
+        answer = made.reply(pdu[0], pdu[1:], t_ns)
+        assert answer is not None
+        return question.answer(bytearray(FieldFraming.frame(type_, made.address, *answer)))
+    assert isinstance(request, AskForData)
+    question, payload = MbusQuestion(request, cycle(REQUESTS)), b""
+    while question is not None:
+        ((address_, control),) = RecordFraming().requests(question.request)
+        assert address_ == int(made.address)
+        payload += question.answer(bytearray(made.reply(control, t_ns) or b"")) or b""
+        question = question.following()
+    return payload
+
+
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_every_number_of_every_shipped_profile_is_decoded_as_it_was_shown(name: str) -> None:
     page = PROFILES[name]
     ratios = [{"valid_from": "2020-01-01", "ct": "150/5"}] if page.value_reference == "secondary" else []
-    made = Factory(plant([meter("m", profile=name, ratios=ratios)], [tcp_bus(1)]), ManualClock(MONDAY_NS)).meters["m"]
-    dialect = dialect_of(page, "000000000001" if page.protocol == "dlt645" else "1")
+    entry = meter("m", profile=name, ratios=ratios, address=ADDRESSES[page.protocol])
+    made = Factory(plant([entry], [tcp_bus(1)]), ManualClock(MONDAY_NS)).meters["m"]
+    dialect = dialect_of(page, ADDRESSES[page.protocol])
     plan = dialect.plan()
     t_ns = MONDAY_NS + 4321 * NS
     numbers: list[Number | None] = [None] * len(plan.points)
     qualities = [0] * len(plan.points)
     for block in plan.blocks:
-        if isinstance(made, SimulatedMeter):
-            payload = b"".join(w.to_bytes(2, "big") for w in made.read(block.table, block.address, block.count, t_ns))
-        else:
-            answer = made.reply(0x11, bytes.fromhex(block.di)[::-1], t_ns)
-            assert answer is not None
-            assert answer[0] == 0x91
-            payload = answer[1][4:]
+        payload = heard_by(made, dialect.request(block), t_ns)
+        assert payload is not None
         dialect.decoder(block, plan.points).into(payload, numbers, qualities)
     assert plan.points
     assert numbers == [made.shown(point.measurand, t_ns).number for point in plan.points]
