@@ -24,7 +24,7 @@ from headend.stores.embedded import EmbeddedReader, EmbeddedStore
 from meterline.clock import NS, Clock
 from meterline.errors import WireError
 from meterline.ranges import RangeSet
-from meterline.wire import Ranges, batch_topic, hours_in, unseal, verify
+from meterline.wire import LostRange, Ranges, batch_topic, hours_in, unseal, verify
 
 _LOG = logging.getLogger(__name__)
 _JOB = "audit"
@@ -41,17 +41,38 @@ Ask = Callable[[str, str, Ranges], None]
 """Asks a gateway for numbers of an epoch."""
 
 
-def compare(store: EmbeddedReader, stated: Stated, now_ns: int) -> Stated:
+class Known:
+    """What the ledger knows of each gateway, asked once."""
+
+    def __init__(self, store: EmbeddedReader) -> None:
+        self.store = store
+        self._lost: dict[str, tuple[LostRange, ...]] = {}
+        self._received: dict[str, Mapping[str, Ranges]] = {}
+
+    def lost(self, gateway: str, epoch: str) -> list[LostRange]:
+        """What was declared lost of an epoch."""
+        if gateway not in self._lost:
+            self._lost[gateway] = self.store.lost(gateway)
+        return [lost for lost in self._lost[gateway] if lost.epoch == epoch]
+
+    def received(self, gateway: str, epoch: str) -> RangeSet:
+        """What the ledger claims of an epoch."""
+        if gateway not in self._received:
+            self._received[gateway] = self.store.received(gateway)
+        return RangeSet(self._received[gateway].get(epoch, ()))
+
+
+def compare(known: Known, stated: Stated, now_ns: int) -> Stated:
     """Hold one statement against the store; nothing is changed."""
     gateway, hour = stated.gateway, stated.hour
-    kept = store.kept(gateway, hour)
+    kept = known.store.kept(gateway, hour)
     open_ = RangeSet(kept.missing)
-    for lost in store.lost(gateway):
-        if lost.epoch == hour.epoch:
+    if open_:
+        for lost in known.lost(gateway, hour.epoch):
             open_.remove(lost.first, lost.last)
     state: State
     if open_:
-        claimed = RangeSet(store.received(gateway).get(hour.epoch, ()))
+        claimed = known.received(gateway, hour.epoch)
         state = "missing" if any(claimed.within(a, b) for a, b in open_) or stated.state == "fits" else "waiting"
         if stated.state == "missing":
             state = "missing"  # until it is here again, or declared lost
@@ -103,8 +124,9 @@ class Audit:
         self._take_requests(now_ns)
         began_s = self._clock.monotonic_s()
         wanted: dict[tuple[str, str], RangeSet] = {}
+        known = Known(self._store)
         for stated in self._book.due(now_ns, HOURS_A_ROUND):
-            found = compare(self._store, stated, now_ns)
+            found = compare(known, stated, now_ns)
             self._say(stated, found)
             if found.state == "missing":
                 self._store.forget(found.gateway, found.hour.epoch)
@@ -169,8 +191,9 @@ class Audit:
         if not self._requests.is_dir():
             return
         for path in sorted(self._requests.glob("reconcile-*.json")):
+            known = Known(self._store)
             for stated in self._book.all():
-                found = compare(self._store, stated, now_ns)
+                found = compare(known, stated, now_ns)
                 if found.state in ("missing", "differs"):
                     self._asked_s.pop((found.gateway, found.hour.epoch), None)
                     self._repair(found, now_ns)
@@ -181,6 +204,10 @@ class Audit:
     def _repair(self, found: Stated, now_ns: int) -> None:
         """Put everything of a run aside, take back what its gateway's signature proves, ask for the rest."""
         gateway, hour = found.gateway, found.hour
+        if found.state == "missing":
+            self._store.forget(gateway, hour.epoch)
+            self._want(gateway, hour.epoch, found.missing)
+            return
         blocks = self._store.blocks(gateway, hour.epoch, hour.first, hour.last)
         key = self._keys.get(gateway)
         good = []

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from analytics.series import BitArray, FloatArray, IntArray
+from headend.audit_book import STATES, AuditBook
 from headend.catalogue import Catalogue, Interval, Resolution
 from headend.findings import FindingsBook
 from headend.ledger import holes
@@ -25,6 +26,7 @@ from meterline.measurands import MEASURANDS, Carrier, Kind
 from meterline.plant import Meter, Plant
 from meterline.readings import NO_VALUE, Quality, Reading, Source
 from meterline.settings import HeadendSettings
+from meterline.wire import HOUR_NS
 
 FRESH_NS = 300 * NS
 """A momentary value older than this is not "now" (on a simulated site's fast clock the head-end takes more)."""
@@ -296,10 +298,23 @@ class Queries:
             },
             "quarantine": self.catalogue.quarantined(),
             "chain_breaks": [list(found) for found in self.catalogue.chain_breaks()],
+            "audit": self._audit(),
             "meters": {"configured": len(self.plant.meters), "silent": silent},
             "findings": self._findings(now_ns),
             "unknown_meters": sorted(known - set(self.plant.meters)),
             "head_end": self.catalogue.marks("figures"),
+        }
+
+    def _audit(self) -> dict[str, dict[str, Any]]:
+        """Gateway -> how many of the hours it stated are how, and up to when it has stated any. [ns]"""
+        book = AuditBook(self.catalogue.path, write=False)
+        try:
+            newest, counts = book.newest(), book.counts()
+        finally:
+            book.close()
+        return {
+            gateway: {state: found.get(state, 0) for state in STATES} | {"until_ns": newest[gateway] + HOUR_NS}
+            for gateway, found in sorted(counts.items())
         }
 
     def _findings(self, now_ns: int) -> dict[str, int]:

@@ -39,6 +39,22 @@ def add_proof_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> No
 
         raise typer.Exit(run_verify(screen(json), path, key or [], witness))
 
+    @app.command()
+    def reconcile(
+        file: Annotated[Path, typer.Argument(help="The head-end file.")] = Path("headend.yaml"),
+        first: Annotated[str | None, typer.Option("--from", help="First day. [default: all days]")] = None,
+        last: Annotated[str | None, typer.Option("--to", help="Last day. [default: the first, if given]")] = None,
+        apply: Annotated[
+            bool,
+            typer.Option("--apply", help="Have the head-end make it good: ask the gateways, keep what was changed."),
+        ] = False,
+        json: Json = False,
+    ) -> None:
+        """Hold every hour the gateways stated against the store: what is gone or changed, and fetch it again."""
+        from meterline.cli.reconcile import reconcile as run_reconcile
+
+        raise typer.Exit(run_reconcile(screen(json), file, first, last, apply=apply))
+
     @app.command("export-evidence")
     def export_evidence(
         out: Annotated[Path, typer.Argument(help="The file to write, such as march.mlev.")],

@@ -49,6 +49,42 @@ PROOF_TEXTS: dict[str, tuple[str, str]] = {
     "flaw.index": ("index differs", "索引不符"),
     "flaw.readings": ("reading differs", "读数不符"),
     "flaw.history": ("not the past known", "与既往记录不符"),
+    # --- reconcile
+    "reconcile.counts": (
+        "{hours} stated hours: {fits} fit, {waiting} not all here yet, {lost} with batches declared lost, {missing} with batches gone, {differs} changed",
+        "已声明 {hours} 小时：相符 {fits}，未到齐 {waiting}，含声明丢失 {lost}，已存数据缺失 {missing}，内容不符 {differs}",
+    ),
+    "reconcile.ask": (
+        "Have the head-end fetch what is gone and put aside what was changed? [y/N]",
+        "是否由主站重新索取缺失数据，并隔离被修改的数据？[y/N]",
+    ),
+    "reconcile.how": (
+        "With --apply the head-end fetches what is gone again, and takes the place of what was changed with what was signed.",
+        "加 --apply 后，主站将重新索取缺失数据，并以签名原文恢复被修改的数据。",
+    ),
+    "reconcile.applied": (
+        "Left for the head-end: it does so in its next round, or when it is started. Changed batches go into quarantine.",
+        "已交主站处理：将在下一轮（或启动后）执行。被修改的批次移入隔离区。",
+    ),
+    "head.hour": ("hour", "小时"),
+    "head.numbers_stated": ("batches stated", "声明批次"),
+    "head.gone": ("gone", "缺失"),
+    "head.changed": ("changed", "被改"),
+    "head.readings_stated": ("readings stated", "声明读数"),
+    "head.here": ("here", "现有"),
+    "head.kwh_stated": ("kWh stated", "声明电量 kWh"),
+    "audit.fits": ("fits", "相符"),
+    "audit.new": ("not checked yet", "未核对"),
+    "audit.waiting": ("not all here yet", "未到齐"),
+    "audit.lost": ("declared lost", "已声明丢失"),
+    "audit.missing": ("gone", "缺失"),
+    "audit.differs": ("changed", "内容不符"),
+    # --- status
+    "status.audit": (
+        "Audit of {gateway}: {fits} stated hours fit up to {until}; not all here {waiting}, lost {lost}, gone {missing}, changed {differs}",
+        "{gateway} 核对：截至 {until} 相符 {fits} 小时；未到齐 {waiting}，声明丢失 {lost}，缺失 {missing}，不符 {differs}",
+    ),
+    "status.no_audit": ("Audit of {gateway}: no hour stated yet", "{gateway} 核对：尚无小时声明"),
     # --- export-evidence
     "evidence.done": (
         "{file}: {batches} batches, {kb} kB. Check it anywhere: meterline verify {file}",

@@ -83,6 +83,14 @@ def _print(screen: Screen, settings: HeadendSettings, state: dict[str, Any]) -> 
         ("head.gateway", "head.state", "head.batches", "head.acked", "head.backlog", "head.holes", "head.lost",
          "head.troubles"), rows, right=(2, 3, 4, 5, 6),
     )  # fmt: skip
+    for gateway in state["gateways"]:
+        audit = state["audit"].get(gateway)
+        if audit is None:
+            screen.say("status.no_audit", gateway=gateway)
+            continue
+        until = f"{dt.datetime.fromtimestamp(audit['until_ns'] / NS, zone):%Y-%m-%d %H:%M}"
+        wrong = audit["missing"] or audit["differs"]
+        screen.say("status.audit", "red" if wrong else None, gateway=gateway, **audit | {"until": until})
     meters = state["meters"]
     screen.say("status.meters", count=meters["configured"], silent=", ".join(meters["silent"]) or "-")
     findings = state["findings"]

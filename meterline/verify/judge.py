@@ -262,7 +262,8 @@ class Judge:
                 words = "acknowledged once and not here: deleted" + self._between(key, a, b)
                 self._flaws(Flaw("absent", file, words, *key, a, b))
             for a, b in minus([(first, last)], once):
-                words = "neither here nor declared lost" + self._between(key, a, b)
+                words = "neither here nor declared lost" + (", never acknowledged: perhaps on its way" if held else "")
+                words += self._between(key, a, b)
                 self._flaws(Flaw("absent", self._file_near(key, a), words, *key, a, b))
 
     def _cut(self, key: Key, epoch: Epoch, given_up: Ranges, used: tuple[int, str] | None) -> None:
