@@ -24,6 +24,8 @@ from meterline.units import shift_to_canonical
 SUSPECT = int(Quality.SUSPECT)
 OVER_RATED = 1.2
 """A gauge this far above the rating is doubted (FAULTS A20)."""
+BELOW_SPAN, ABOVE_SPAN = 0.025, 0.0625
+"""A 4-20 mA signal below 3.6 or above 21 mA is a broken wire or a faulty transmitter, no value (NAMUR NE 43)."""
 JUMP = 1.5
 """A counter that ran this much faster than the rating allows is doubted."""
 OVER_NOMINAL_V = 1.5
@@ -180,6 +182,10 @@ class Plausibility:
         most = math.inf
         least = -math.inf if row.signed or unit == "degC" else 0.0
         meter = self.meter
+        ratio = meter.ratio_at(self._today)
+        if ratio is not None and ratio.span is not None:
+            low, high = sorted(ratio.span.raw)
+            return low - BELOW_SPAN * (high - low), high + ABOVE_SPAN * (high - low)
         if name.startswith("power_factor"):
             least, most = -1.005, 1.005  # a float's last digit may lie above one
         elif name == "frequency":

@@ -7,7 +7,7 @@ connection drive itself. Both bring what came of each question here, so that a f
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from collector.contact import Contact, Prepared
@@ -111,6 +111,10 @@ class TurnDesk:
             meter.id: Contact(meter, dialect_of(plant.profile_of(meter), meter.address), Plausibility(meter, plant))
             for meter in sorted(plant.meters_on(bus.id), key=lambda meter: _of_one_setting(meter, bus))
         }
+        owed: dict[str, set[Hashable]] = {}
+        # Inputs of one module answer under one address: each other's debts count.
+        for contact in self.contacts.values():
+            contact.unanswered = owed.setdefault(contact.meter.address, contact.unanswered)
         self.errands = errand_desk(self.contacts, plant.site.site.zone, clock.now_ns(), missed_since_ns)
         self.schedule: Schedule[Work] = Schedule(
             periods_of(rates), {name: _rates_of(contact) for name, contact in self.contacts.items()}, self._rank

@@ -75,7 +75,7 @@ class Mirror:
     def _start_anew_after_new_ratios(self) -> None:
         """Primary values written with a ratio that was corrected since are written again, all of them."""
         ratios = {
-            f"{name} {measurand} {regime.from_ns} {regime.factor}"
+            f"{name} {measurand} {regime.from_ns} {regime.factor} {regime.offset}"
             for name, meter in self._plant.meters.items()
             for measurand in (point.measurand for point in self._plant.profile_of(meter).points)
             for regime in regimes(self._plant, meter, measurand)

@@ -18,7 +18,7 @@ from headend.findings import FindingsBook
 from headend.ledger import holes
 from headend.metered import account_of, power_of
 from headend.plant_days import day_of, midnight_ns
-from headend.primary import factor_at, regimes, scaled_micro, scaled_values
+from headend.primary import regime_at, regimes, scaled_micro, scaled_values
 from headend.stores.api import RawSeries, Span, StoreReader
 from headend.stores.embedded import EmbeddedReader
 from meterline.clock import NS
@@ -242,8 +242,9 @@ class Queries:
 
     def _now(self, meter: Meter, reading: Reading, now_ns: int) -> Now:
         measurand = MEASURANDS.get(reading.measurand)
-        factor = factor_at(regimes(self.plant, meter, reading.measurand), reading.slot_ns) if measurand else 1
-        value = None if reading.value is None else float(reading.value) * float(factor)
+        value = None if reading.value is None else float(reading.value)
+        if value is not None and measurand:
+            value = regime_at(regimes(self.plant, meter, reading.measurand), reading.slot_ns).value(value)
         age_s = max(0.0, (now_ns - reading.read_ns) / NS)
         return Now(
             reading.measurand, measurand.unit if measurand else "", value, int(reading.quality), reading.read_ns, age_s,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from meterline.documents import read_document
 from meterline.errors import ConfigError, Problem
-from meterline.measurands import MEASURANDS, Carrier
-from meterline.profiles import Profile, load_profiles
+from meterline.measurands import MEASURANDS, Carrier, Kind
+from meterline.profiles import ModbusProfile, Profile, load_profiles
 from meterline.site import (
     Benchmark,
     Bus,
@@ -67,6 +67,7 @@ class Plant:
     def __init__(self, site: Site, profiles: Mapping[str, Profile]) -> None:
         self.site = site
         self.profiles = dict(profiles)
+        self._moved: dict[tuple[str, int], Profile] = {}
 
     @cached_property
     def meters(self) -> dict[str, Meter]:
@@ -84,8 +85,14 @@ class Plant:
         return {user.id: user for user in self.site.energy_users}
 
     def profile_of(self, meter: Meter) -> Profile:
-        """The page of a meter's type."""
-        return self.profiles[meter.profile]
+        """The page of a meter's type, its addresses moved to where this meter has them."""
+        page = self.profiles[meter.profile]
+        if not meter.first_word or not isinstance(page, ModbusProfile):
+            return page
+        moved = self._moved.get((meter.profile, meter.first_word))
+        if moved is None:
+            moved = self._moved[meter.profile, meter.first_word] = page.moved_by(meter.first_word)
+        return moved
 
     def carrier_of(self, meter: Meter) -> Carrier:
         """What the meter meters."""
@@ -120,6 +127,13 @@ class Plant:
             return Fraction(1)
         ratio = meter.ratio_at(day)
         return ratio.factor(MEASURANDS[measurand].ratio) if ratio else Fraction(1)
+
+    def primary_offset(self, meter: Meter, measurand: str, day: dt.date) -> Fraction:
+        """What is added to the multiplied value on a day: the zero of an analog input, else nothing."""
+        if self.profile_of(meter).value_reference == "primary" or MEASURANDS[measurand].kind is not Kind.GAUGE:
+            return Fraction(0)
+        ratio = meter.ratio_at(day)
+        return ratio.offset if ratio else Fraction(0)
 
 
 def load_plant(path: Path, *profile_dirs: Path) -> Plant:

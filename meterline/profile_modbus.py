@@ -38,8 +38,11 @@ class Limits(Document):
     """Largest read. [words]"""
     align: Literal[1, 2] = 1
     """2 where start address and length must be even."""
-    max_gap: Annotated[int, Field(ge=0, le=124)] = 8
-    """Widest run of unused words worth reading across; 0 where the meter refuses unlisted addresses. [words]"""
+    max_gap: Annotated[int, Field(ge=0, le=124)] = 16
+    """Widest run of unused words worth reading across; 0 where the meter refuses unlisted addresses. [words]
+
+    Sixteen words take as long at 9600 baud as another request to a meter that answers within 20 ms. A meter that refuses
+    what the page does not forbid is asked in parts, and that is remembered."""
     no_bridge: tuple[tuple[int, int], ...] = ()
     """Address spans (first, last) that may not be read across. [words]"""
     gap_ms: Annotated[int, Field(ge=0, le=1000)] = 0
@@ -95,6 +98,8 @@ class ModbusProfile(Profile):
     """One meter type that speaks Modbus."""
 
     protocol: Literal["modbus"]
+    scaled_by: Literal["pulses", "span"] | None = None
+    """What the site must say of each installed one before its numbers mean anything (see `meterline.site.Ratio`)."""
     limits: Limits = Limits()
     defaults: Defaults = Defaults()
     points: Annotated[tuple[CellPoint, ...], Field(min_length=1)]
@@ -119,6 +124,30 @@ class ModbusProfile(Profile):
             return None
         table, order = cell.table or point.table or self.defaults.table, cell.order or point.order
         return Cells(at=cell.at, table=table, type=cell.type or "int16", order=order or self.defaults.order)
+
+    def moved_by(self, words: int) -> Self:
+        """The same page with all addresses further on: another input of a module, a model that begins elsewhere.
+
+        Its name says so, and readings carry that name: ``pulse-input-32.at-6@1``.
+        """
+
+        def cell(one: Cells) -> Cells:
+            return one.model_copy(update={"at": one.at + words})
+
+        def point(one: CellPoint) -> CellPoint:
+            return one.model_copy(
+                update={
+                    "at": None if one.at is None else one.at + words,
+                    "sum_of": tuple(map(cell, one.sum_of)),
+                    "scale_at": None if one.scale_at is None else cell(one.scale_at),
+                }
+            )
+
+        limits = self.limits.model_copy(
+            update={"no_bridge": tuple((first + words, last + words) for first, last in self.limits.no_bridge)}
+        )
+        name = f"{self.profile}.at-{words}"
+        return self.model_copy(update={"profile": name, "points": tuple(map(point, self.points)), "limits": limits})
 
     def problems(self, file: str) -> Iterator[Problem]:
         """What only the whole page shows: cells that overlap, cut values, values no request can hold."""

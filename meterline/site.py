@@ -203,8 +203,39 @@ class Bus(Document):
         return self.timeout_s or (0.5 if self.kind == "serial" else 1.0)
 
 
+class SignalSpan(Document):
+    """What two values of an analog input mean: 4 and 20 mA, say, in the module's own counts."""
+
+    raw: tuple[float, float]
+    """As the module shows them."""
+    value: tuple[float, float]
+    """In the unit of the profile's point."""
+
+    @model_validator(mode="after")
+    def _has_a_slope(self) -> Self:
+        if self.raw[0] == self.raw[1] or self.value[0] == self.value[1]:
+            raise ValueError("both ends of the span are the same; give the values at 4 mA and at 20 mA")
+        return self
+
+    @property
+    def slope(self) -> Fraction:
+        """Value per step of the module."""
+        (low, high), (least, most) = self.raw, self.value
+        return (_decimal(most) - _decimal(least)) / (_decimal(high) - _decimal(low))
+
+    @property
+    def offset(self) -> Fraction:
+        """Value at zero of the module."""
+        return _decimal(self.value[0]) - self.slope * _decimal(self.raw[0])
+
+
+def _decimal(number: float) -> Fraction:
+    """The number as it was written: 0.1 is a tenth."""
+    return Fraction(repr(number))
+
+
 class Ratio(Document):
-    """Transformer ratios in force from a date on; a metered value of the meter's terminals times these is primary."""
+    """What turns the values a meter shows into primary ones, in force from a date on."""
 
     valid_from: dt.date
     """From 00:00 of this day, plant time."""
@@ -212,22 +243,38 @@ class Ratio(Document):
     """Current transformer, as on its plate: "200/5"."""
     vt: str = "1"
     """Voltage transformer: "10000/100"."""
+    ct_class: str = ""
+    """Accuracy class of the current transformer: "0.5S"."""
+    vt_class: str = ""
+    pulses: str | None = None
+    """Of a pulse counter: pulses per unit (K-factor), as on the plate of the meter that gives them: "450", "1/10"."""
+    span: SignalSpan | None = None
+    """Of an analog input."""
     correction: bool = False
     """True: the earlier entry was wrong all along (recomputed from this date); false: the transformer was exchanged."""
     by: str = ""
     reason: str = ""
 
-    @field_validator("ct", "vt")
+    @field_validator("ct", "vt", "pulses")
     @classmethod
-    def _fraction(cls, text: str) -> str:
-        parse_ratio(text)
+    def _fraction(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_ratio(text)
         return text
 
     def factor(self, kinds: str) -> Fraction:
         """What a displayed value is multiplied by; `kinds` is the measurand's `ratio` (``c``, ``v``, ``cv``)."""
-        return (parse_ratio(self.ct) if "c" in kinds else Fraction(1)) * (
-            parse_ratio(self.vt) if "v" in kinds else Fraction(1)
-        )
+        factor = parse_ratio(self.ct) if "c" in kinds else Fraction(1)
+        if "v" in kinds:
+            factor *= parse_ratio(self.vt)
+        if self.pulses is not None:
+            factor /= parse_ratio(self.pulses)
+        return factor if self.span is None else factor * self.span.slope
+
+    @property
+    def offset(self) -> Fraction:
+        """What is added after that, in the unit of the point; only an analog input has one."""
+        return Fraction(0) if self.span is None else self.span.offset
 
 
 def parse_ratio(text: str) -> Fraction:
@@ -265,6 +312,8 @@ class Meter(Document):
     bus: Id
     address: str
     """The meter's address on its line, in quotes (a leading zero counts in DL/T 645)."""
+    first_word: Annotated[int, Field(ge=0, le=0xFFFF)] = 0
+    """Added to every address of a Modbus profile: which input of a module, where a model begins. [words]"""
     line: OwnLine = OwnLine()
     """Its own speed and parity, where they differ from the line's."""
     gap_ms: Annotated[int, Field(ge=0, le=5000)] = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from meterline.documents import Lines, PathKey, place_text
 from meterline.errors import Problem
 from meterline.line_rules import address_problem, bus_problems, line_problem, switch_problem
-from meterline.profiles import Profile
+from meterline.profiles import WORDS, ModbusProfile, Profile
 from meterline.site import Bus, Meter, Site, parse_ratio
 
 __all__ = ["address_problem", "line_problem", "site_problems"]
@@ -48,7 +48,7 @@ def site_problems(site: Site, profiles: Mapping[str, Profile] | None, file: str,
             )
     yield from _loops({u.id: u.parent for u in site.energy_users}, file, at("energy_users"), "parent")
     yield from _loops({m.id: m.fed_by for m in site.meters}, file, at("meters"), "fed_by")
-    taken: dict[tuple[str, str], str] = {}
+    taken: dict[tuple[str, str, int], str] = {}
     for index, meter in enumerate(site.meters):
         if meter.energy_user not in users:
             yield Problem(
@@ -63,7 +63,7 @@ def site_problems(site: Site, profiles: Mapping[str, Profile] | None, file: str,
             )
         if meter.bus not in buses:
             yield Problem(file, at("meters", index, "bus"), f"no bus {meter.bus!r}", _among(meter.bus, buses))
-        other = taken.setdefault((meter.bus, meter.address), meter.id)
+        other = taken.setdefault((meter.bus, meter.address, meter.first_word), meter.id)
         if other != meter.id:
             yield Problem(
                 file, at("meters", index, "address"),
@@ -112,6 +112,7 @@ def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Cal
             file, at("ratios"), f"{profile.profile} already shows primary values; this ratio would count twice",
             "remove it here and set it in the meter",
         )  # fmt: skip
+    yield from _scaling_problems(meter, profile, file, at)
     days = Counter(ratio.valid_from for ratio in meter.ratios if not ratio.correction)
     for day, count in days.items():
         if count > 1:
@@ -121,6 +122,41 @@ def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Cal
                 f"{count} ratios are valid from {day}",
                 "keep one, or mark the later one correction: true",
             )
+
+
+def _scaling_problems(meter: Meter, profile: Profile, file: str, at: Callable[..., str]) -> Iterator[Problem]:
+    """Pulse counters without pulses per unit, analog inputs without a span, and either where it has no meaning."""
+    wanted = profile.scaled_by if isinstance(profile, ModbusProfile) else None
+    hints = {
+        "pulses": 'add ratios: [{valid_from: 2026-01-01, pulses: "450"}], as on the plate of what gives the pulses',
+        "span": "add ratios: [{valid_from: 2026-01-01, span: {raw: [4000, 20000], value: [0, 250]}}]",
+    }
+    if wanted and not meter.ratios:
+        yield Problem(file, at("ratios"), f"{profile.profile} counts steps; nothing says what one is", hints[wanted])
+    for index, ratio in enumerate(meter.ratios):
+        given = {"pulses": ratio.pulses is not None, "span": ratio.span is not None}
+        for name, there in given.items():
+            if there and name != wanted:
+                yield Problem(
+                    file,
+                    at("ratios", index, name),
+                    f"{profile.profile} is not scaled by {name}; this would count twice",
+                    "remove it here",
+                )
+        if wanted and not given[wanted]:
+            yield Problem(
+                file, at("ratios", index), f"{profile.profile} counts steps; {wanted} is missing", hints[wanted]
+            )
+    if meter.first_word and not isinstance(profile, ModbusProfile):
+        yield Problem(file, at("first_word"), f"{profile.profile} has no word addresses", "remove first_word")
+    elif meter.first_word:
+        assert isinstance(profile, ModbusProfile)
+        last = max(c.at + WORDS[c.type or "uint16"] for p in profile.points for c in profile.cells_of(p))
+        if last + meter.first_word > 0x10000:
+            yield Problem(
+                file, at("first_word"), f"moved by {meter.first_word} words it ends at {last + meter.first_word}",
+                "addresses end at 65535: check it",
+            )  # fmt: skip
 
 
 def _loops(above: Mapping[str, str | None], file: str, place: str, key: str) -> Iterator[Problem]:

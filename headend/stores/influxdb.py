@@ -33,7 +33,7 @@ from influxdb_client.client.exceptions import InfluxDBError
 from influxdb_client.client.write_api import SYNCHRONOUS
 
 from headend.catalogue import Interval
-from headend.primary import Regime, factor_at, regimes
+from headend.primary import Regime, regime_at, regimes
 from headend.stores.api import Span
 from meterline.errors import ConfigError, Problem, StoreUnavailable
 from meterline.plant import Plant
@@ -293,8 +293,8 @@ def _primary(number: Number | None, exponent: int, ratios: Sequence[Regime], slo
         return None
     try:
         value = float(number * 10**exponent if exponent >= 0 else number / 10**-exponent)
-        if ratios and (len(ratios) > 1 or ratios[0].factor != 1):
-            value *= float(factor_at(ratios, slot_ns))
+        if ratios and (len(ratios) > 1 or ratios[0].factor != 1 or ratios[0].offset):
+            value = regime_at(ratios, slot_ns).value(value)
     except OverflowError:
         return None
     return value if math.isfinite(value) else None

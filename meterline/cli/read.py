@@ -134,9 +134,9 @@ def read(screen: Screen, meter_id: str | None, site: Path | None, ad_hoc: AdHoc 
         reason, _, hint = str(error).partition("; ")
         raise Unreachable(f"{meter.id} (address {meter.address} on {bus.where})", reason, hint) from error
     readings = list(poll.readings())
-    factors = _factors(plant, meter, readings)
-    screen.json(_json(meter, poll, readings, factors))
-    _table(screen, plant, meter, poll, readings, factors)
+    primary = _primary(plant, meter, readings)
+    screen.json(_json(meter, poll, readings, primary))
+    _table(screen, plant, meter, poll, readings, primary)
     if raw:
         from collector import describe
 
@@ -168,11 +168,16 @@ def _by_gateway(screen: Screen, folder: Path, bus: Bus, meter: Meter) -> Poll | 
     return None
 
 
-def _factors(plant: Plant, meter: Meter, readings: list[Reading]) -> dict[str, float]:
-    """Measurand -> what makes the displayed value the primary one, where that is not 1."""
+def _primary(plant: Plant, meter: Meter, readings: list[Reading]) -> dict[str, float]:
+    """Measurand -> primary value, of those that have one and show another."""
     today = dt.datetime.now(plant.site.site.zone).date()
-    factors = {r.measurand: plant.primary_factor(meter, r.measurand, today) for r in readings}
-    return {name: float(factor) for name, factor in factors.items() if factor != 1}
+    found: dict[str, float] = {}
+    for reading in readings:
+        factor = plant.primary_factor(meter, reading.measurand, today)
+        offset = plant.primary_offset(meter, reading.measurand, today)
+        if reading.value is not None and (factor != 1 or offset):
+            found[reading.measurand] = float(reading.value) * float(factor) + float(offset)
+    return found
 
 
 def quality_text(quality: Quality) -> str:
@@ -184,7 +189,7 @@ def _took_ms(exchange: Exchange) -> float | None:
     return None if exchange.answered_ns is None else (exchange.answered_ns - exchange.sent_ns) / NS * 1000
 
 
-def _json(meter: Meter, poll: Poll, readings: list[Reading], factors: dict[str, float]) -> dict[str, Any]:
+def _json(meter: Meter, poll: Poll, readings: list[Reading], primary: dict[str, float]) -> dict[str, Any]:
     return {
         "meter": meter.id,
         "profile": poll.shape.profile,
@@ -196,11 +201,7 @@ def _json(meter: Meter, poll: Poll, readings: list[Reading], factors: dict[str, 
                 "value": None if reading.value is None else str(reading.value),
                 "unit": MEASURANDS[reading.measurand].unit,
                 "quality": quality_text(reading.quality) or "good",
-                **(
-                    {"primary": float(reading.value) * factors[reading.measurand]}
-                    if reading.value is not None and reading.measurand in factors
-                    else {}
-                ),
+                **({"primary": primary[reading.measurand]} if reading.measurand in primary else {}),
             }
             for reading in readings
         ],
@@ -211,7 +212,7 @@ def _json(meter: Meter, poll: Poll, readings: list[Reading], factors: dict[str, 
 
 
 def _table(
-    screen: Screen, plant: Plant, meter: Meter, poll: Poll, readings: list[Reading], factors: dict[str, float]
+    screen: Screen, plant: Plant, meter: Meter, poll: Poll, readings: list[Reading], primary: dict[str, float]
 ) -> None:
     names = {"en": meter.name.en, "zh": meter.name.zh}
     times = [took for took in map(_took_ms, poll.exchanges) if took is not None]
@@ -225,14 +226,12 @@ def _table(
         measurand = MEASURANDS[reading.measurand]
         unit = DISPLAY.get(measurand.unit, measurand.unit)
         shown = "-" if reading.quality & NO_VALUE or reading.value is None else f"{reading.value:f}"
-        primary = ""
-        if reading.value is not None and reading.measurand in factors:
-            primary = f"{float(reading.value) * factors[reading.measurand]:,.6g}"
+        other = f"{primary[reading.measurand]:,.6g}" if reading.measurand in primary else ""
         rows.append(
             (
                 measurand.zh if screen.lang == "zh" else measurand.en, reading.measurand, shown,
-                *((primary,) if factors else ()), unit, quality_text(reading.quality),
+                *((other,) if primary else ()), unit, quality_text(reading.quality),
             )
         )  # fmt: skip
-    heads = ["head.name", "head.measurand", "head.value", *(["head.primary"] if factors else []), "head.unit"]
-    screen.table([*heads, "head.quality"], rows, right=(2, 3) if factors else (2,))
+    heads = ["head.name", "head.measurand", "head.value", *(["head.primary"] if primary else []), "head.unit"]
+    screen.table([*heads, "head.quality"], rows, right=(2, 3) if primary else (2,))

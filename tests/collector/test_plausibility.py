@@ -59,6 +59,16 @@ def test_a_secondary_meter_is_judged_by_its_own_display() -> None:
     assert not judge(current_l1=500)
 
 
+def test_a_broken_wire_is_no_flow() -> None:
+    """NAMUR NE 43: below 3.6 mA or above 21 mA the signal is a fault."""
+    span = {"raw": [4000, 20000], "value": [0, 250]}
+    judge = Judge("analog-input-16", rated=250.0, ratios=[{"valid_from": "2020-01-01", "span": span}])
+    for fine in (3600, 3900, 12000, 20500, 21000):
+        assert not judge(flow_volume=fine)
+    for fault in (0, 3500, 21100):
+        assert judge(flow_volume=fault) == {"flow_volume"}
+
+
 def test_without_a_rating_power_is_not_doubted() -> None:
     assert not Judge("eastron-sdm630")(power_active_total=1e7)
 

@@ -65,6 +65,66 @@ def test_a_ratio_touches_nothing_before_its_date(tmp_path: Path) -> None:
     assert plant.primary_factor(sub, "frequency", dt.date(2025, 7, 1)) == 1
 
 
+def module_site(**inputs: dict[str, Any]) -> dict[str, Any]:
+    """Meters on the inputs of one module: one address, different words."""
+    document = site()
+    document["meters"] = [
+        {"id": name, "name": NAME, "energy_user": "works", "bus": "line-1", "address": "7"} | rest
+        for name, rest in inputs.items()
+    ]
+    return document
+
+
+WATER = {"profile": "pulse-input-32", "first_word": 2, "ratios": [{"valid_from": "2026-01-01", "pulses": "450"}]}
+GAS = {"profile": "pulse-input-32", "first_word": 4, "ratios": [{"valid_from": "2026-01-01", "pulses": "1/10"}]}
+FLOW = {
+    "profile": "analog-input-16", "first_word": 9,
+    "ratios": [{"valid_from": "2026-01-01", "span": {"raw": [4000, 20000], "value": [0, 250]}}],
+}  # fmt: skip
+
+
+def test_inputs_of_a_module_are_meters_with_words_and_factors_of_their_own(tmp_path: Path) -> None:
+    plant = load(tmp_path, module_site(water=WATER, gas=GAS, flow=FLOW))
+    day = dt.date(2026, 3, 1)
+    at = {name: [p.at for p in plant.profile_of(meter).points] for name, meter in plant.meters.items()}  # type: ignore[attr-defined]
+    assert at == {"water": [2], "gas": [4], "flow": [9]}
+    assert plant.profile_of(plant.meters["water"]).id == "pulse-input-32.at-2@1"
+    water, gas, flow = plant.meters.values()
+    assert plant.primary_factor(water, "volume", day) * 900 == 2
+    assert plant.primary_factor(gas, "volume", day) * 3 == 30
+    shown = {
+        raw: plant.primary_factor(flow, "flow.volume", day) * raw + plant.primary_offset(flow, "flow.volume", day)
+        for raw in (4000, 12000, 20000)
+    }
+    assert shown == {4000: 0, 12000: 125, 20000: 250}
+    assert plant.primary_offset(water, "volume", day) == 0
+
+
+@pytest.mark.parametrize(
+    ("meter", "says"),
+    [
+        (WATER | {"ratios": []}, "nothing says what one is"),
+        (WATER | {"ratios": [{"valid_from": "2026-01-01", "ct": "200/5"}]}, "pulses is missing"),
+        (WATER | {"ratios": [{"valid_from": "2026-01-01", "pulses": "0"}]}, "contains a zero"),
+        (WATER | {"first_word": 65535}, "addresses end at 65535"),
+        (FLOW | {"ratios": WATER["ratios"]}, "is not scaled by pulses"),
+        (FLOW | {"ratios": [{"valid_from": "2026-01-01", "span": {"raw": [4, 4], "value": [0, 1]}}]}, "are the same"),
+        (WATER | {"profile": "acrel-dtsd1352"}, "is not scaled by pulses"),
+        (WATER | {"profile": "dlt645-2007-three-phase", "address": "000012345678"}, "has no word addresses"),
+    ],
+)
+def test_an_input_without_its_meaning_is_refused(meter: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, module_site(one=meter))
+    assert says in str(error.value)
+
+
+def test_two_inputs_on_the_same_words_are_one_too_many(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, module_site(one=WATER, two=WATER))
+    assert "both have address '7'" in str(error.value)
+
+
 def _set(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
     def change(document: dict[str, Any]) -> None:
         here: Any = document
