@@ -11,6 +11,7 @@ from collector.scan import Event, Found, Scan
 from collector.scan_plan import Progress, stages_of
 from collector.simulated.factory import Factory
 from collector.simulated.item_meters import ItemMeter
+from collector.simulated.meters import SimulatedMeter
 from meterline.lines import LineSettings
 from meterline.profiles import Profile
 from meterline.site import Bus
@@ -57,6 +58,7 @@ def wires_with(clock: LoopClock, meters: Sequence[On]) -> Wires:
             meter.address = on.address
             drops.append(ItemDrop(meter, on.settings, clock, **on.manners))
         else:
+            assert isinstance(meter, SimulatedMeter)
             meter.address = int(on.address)
             drops.append(ModbusDrop(meter, on.settings, clock, **on.manners))
     return Wires(drops)
