@@ -19,7 +19,7 @@ LINE_HELP = (
 
 
 def add_on_site_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> None:
-    """Add ``scan`` and ``probe``."""
+    """Add ``scan``, ``probe`` and ``commission``."""
 
     @app.command()
     def scan(
@@ -97,3 +97,32 @@ def add_on_site_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> 
         given: dict[str, Any] = {"baud": baud, "parity": parity, "timeout_s": timeout}
         settings = {key: value for key, value in given.items() if value is not None}
         run_probe(screen(json), meter, place, site, settings)
+
+    @app.command()
+    def commission(
+        meter: Annotated[str, typer.Argument(help="The meter's id in the site file.")],
+        site: Annotated[Path, typer.Option("--site", help="The site file.")] = Path("site.yaml"),
+        seconds: Annotated[
+            float, typer.Option("--seconds", min=1, max=7200, help="Watch counter and power for so long.")
+        ] = 60.0,
+        display: Annotated[
+            list[str] | None,
+            typer.Option("--display", help="What the display shows: kWh=1234.5, or voltage.l1n=230. Repeat it."),
+        ] = None,
+        ct: Annotated[str, typer.Option("--ct", help="Ratio on the current transformers' plate: 200/5.")] = "",
+        vt: Annotated[str, typer.Option("--vt", help="Ratio on the voltage transformers' plate: 10000/100.")] = "",
+        clamp: Annotated[str, typer.Option("--clamp", help="Currents of L1,L2,L3 by a clamp. [A]")] = "",
+        number: Annotated[str, typer.Option("--number", help="The meter's number on its plate.")] = "",
+        by: Annotated[str, typer.Option("--by", help="Who checks.")] = "",
+        ask: Annotated[
+            bool | None, typer.Option("--ask/--no-ask", help="Ask for what was not given. [default: on a terminal]")
+        ] = None,
+        save: Annotated[bool, typer.Option("--save/--no-save", help="Keep the record beside the site file.")] = True,
+        json: Json = False,
+    ) -> None:
+        """Check a meter on site: wiring, ratio, counter, clock, display; keeps a dated record beside the site file."""
+        from meterline.cli.commission import Wish
+        from meterline.cli.commission import commission as run_commission
+
+        wish = Wish(seconds, display or (), ct, vt, clamp, number, by, ask, save)
+        raise typer.Exit(run_commission(screen(json), meter, site, wish))

@@ -6,6 +6,7 @@ import locale
 import os
 import re
 
+from meterline.cli.commission_texts import COMMISSION_TEXTS
 from meterline.cli.line_texts import LINE_PROBLEMS_ZH
 from meterline.cli.plan_texts import PLAN_PROBLEMS_ZH, PLAN_TEXTS
 from meterline.cli.probe_texts import PROBE_TEXTS
@@ -194,6 +195,7 @@ TEXTS = Texts({
     **PLAN_TEXTS,
     **SCAN_TEXTS,
     **PROBE_TEXTS,
+    **COMMISSION_TEXTS,
     **PROOF_TEXTS,
 })  # fmt: skip
 
