@@ -338,7 +338,7 @@ class Keeper:
                 # Once more, in a new file: one bad spot of the medium is not a dead disk.
                 self._make_room()
                 self.journal.commit(batches, keep=keep, day=day)
-        except JournalError as error:
+        except (OSError, JournalError) as error:  # on a read-only disk it is making room that fails
             if self.journal.end_in_doubt:
                 # The bytes may surface after a restart; declared void now, they mislead nobody then.
                 self._state.lose(LostRange(self.epoch, batches[0].seq, batches[-1].seq, "resealed"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,7 +23,13 @@ class Rig:
     """One life of a keeper. `sent` is what it said may be sent: from then on a batch exists."""
 
     def __init__(
-        self, files: Files, state: State | None = None, clock: ManualClock | None = None, *, segment_bytes: int = 4000
+        self,
+        files: Files,
+        state: State | None = None,
+        clock: ManualClock | None = None,
+        *,
+        segment_bytes: int = 4000,
+        room: Callable[[Journal], object] = lambda journal: None,
     ) -> None:
         self.files, self.state = files, state or State()
         self.clock = clock or ManualClock(T0_NS + 5_000_000_000)
@@ -35,6 +41,7 @@ class Rig:
             software="test",
             open_journal=lambda: Journal(files, FOLDER, segment_bytes=segment_bytes),
             state=self.state,
+            room=room,
             kept=self.sent.extend,
         )
 

@@ -199,6 +199,21 @@ def test_a_full_disk_is_lived_through_in_memory_and_made_good_afterwards() -> No
     assert_chain(rig.sent)
 
 
+def test_a_disk_that_lets_nothing_be_removed_either_costs_no_reading() -> None:
+    def no_room(journal: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    files = MemoryFiles()
+    rig = Rig(files, room=no_room)
+    rig.keep(1)
+    files.fail_on(files.operations + 1, OSError(errno.EROFS, "Read-only file system"), repeat=True)
+    for n in range(2, 6):
+        rig.keep(n)
+    assert rig.keeper.trouble == "Read-only file system"
+    assert numbers_of(rig.sent) == list(range(1, 6))
+    assert_chain(rig.sent)
+
+
 def test_old_batches_stay_readable_while_nothing_can_be_written() -> None:
     files = MemoryFiles()
     rig = Rig(files)
