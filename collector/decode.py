@@ -69,7 +69,7 @@ class BlockDecoder:
             elif len(item.cells) == 1 and item.cells[0].type == "float32" and not not_available:
                 floats.append((item.column, index))
             else:
-                special.append((item.column, _composite(index, converts)))
+                special.append((item.column, _composite(index, converts, [cell.times for cell in item.cells])))
         self._gather, layout = _layout(cells, self.size)
         self._unpack = struct.Struct(layout).unpack
         self._run = _run_of(plain)
@@ -152,15 +152,17 @@ def _layout(cells: list[tuple[int, Cells]], size: int) -> tuple[Callable[[bytes]
     return itemgetter(*picks), picked
 
 
-def _composite(index: int, converts: list[Convert]) -> Callable[[tuple[Number, ...]], Number | None]:
-    if len(converts) == 1:
+def _composite(index: int, converts: list[Convert], times: list[int]) -> Callable[[tuple[Number, ...]], Number | None]:
+    if len(converts) == 1 and times == [1]:
         convert = converts[0]
         return lambda raw: convert(raw[index])
     last = index + len(converts)
 
     def add(raw: tuple[Number, ...]) -> Number | None:
         parts = [convert(number) for convert, number in zip(converts, raw[index:last], strict=True)]
-        return None if None in parts else _exact_sum([part for part in parts if part is not None])
+        if None in parts:
+            return None
+        return _exact_sum([part for part in parts if part is not None], times)
 
     return add
 
@@ -175,11 +177,11 @@ def _scaled(index: int, convert: Convert, finest: int) -> Callable[[tuple[Number
     return scale
 
 
-def _exact_sum(parts: list[Number]) -> Number:
+def _exact_sum(parts: list[Number], times: list[int]) -> Number:
     """The sum of parts as a decimal reader would add them; a float only if one of them is a float."""
     if all(isinstance(part, int) for part in parts):
-        return sum(parts)
-    return float(sum((Decimal(repr(part)) for part in parts), Decimal(0)))
+        return sum(part * factor for part, factor in zip(parts, times, strict=True))
+    return float(sum((Decimal(repr(part)) * factor for part, factor in zip(parts, times, strict=True)), Decimal(0)))
 
 
 def _as_is(number: Number) -> Number | None:

@@ -59,6 +59,8 @@ class Cells(Document):
     table: Table | None = None
     type: DataType | None = None
     order: Order | None = None
+    times: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1
+    """Of a part of `sum_of`: how many units one of it is (a total in hundreds and a remainder: 100 and 1)."""
 
 
 class CellPoint(Point):
@@ -113,6 +115,7 @@ class ModbusProfile(Profile):
                 table=cell.table or point.table or self.defaults.table,
                 type=cell.type or point.type or self.defaults.type,
                 order=cell.order or point.order or self.defaults.order,
+                times=cell.times,
             )
             for cell in raw
         )

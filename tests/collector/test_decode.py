@@ -217,3 +217,12 @@ def test_an_exponent_in_another_cell(words: list[int], shows: str | None) -> Non
     assert (None if number is None else exact(number, plan.points[0].exponent)) == (
         None if shows is None else Decimal(shows)
     )
+
+
+def test_hundreds_and_a_remainder() -> None:
+    """The maker's own example (facts: swirl flow meter): 1234 and 87.89 make 123487.89."""
+    parts = ({"at": 8, "type": "float32", "times": 100}, {"at": 10, "type": "float32"})
+    plan = request_plan(page({"measurand": "volume", "unit": "m3", "sum_of": parts}))
+    numbers: list[Number | None] = [None]
+    BlockDecoder(plan.blocks[0], plan.points).into(struct.pack(">ff", 1234.0, 87.89), numbers, [0])
+    assert Decimal(repr(numbers[0])) == Decimal("123487.89")
