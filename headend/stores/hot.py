@@ -16,6 +16,7 @@ to slot.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,11 +109,13 @@ def connect(path: Path, *, write: bool, wait_s: float = 5.0) -> sqlite3.Connecti
         It is damaged, unreadable, or of a newer version of this software.
     """
     try:
+        if write and not path.exists():
+            _create(path)
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}",
             uri=True, isolation_level=None, timeout=wait_s, check_same_thread=False,
         )  # fmt: skip
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"{path.name}: {error}") from error
     try:
         if write:
@@ -127,7 +130,7 @@ def connect(path: Path, *, write: bool, wait_s: float = 5.0) -> sqlite3.Connecti
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cache_size = -16000")
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version == 0 and write:
+        if version == 0 and write:  # begun by an older version that was killed at it
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
         elif version not in (0, VERSION):
             raise StoreUnavailable(
@@ -140,6 +143,27 @@ def connect(path: Path, *, write: bool, wait_s: float = 5.0) -> sqlite3.Connecti
         connection.close()
         raise
     return connection
+
+
+def _create(path: Path) -> None:
+    """Make a day's file with its tables under another name first: who reads beside us sees it whole or not at all."""
+    fresh = path.with_suffix(".new")
+    for name in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):  # of a start that was killed
+        name.unlink(missing_ok=True)
+    connection = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+    finally:
+        connection.close()
+    fresh.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 class DayWriter:

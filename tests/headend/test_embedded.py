@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from random import Random
 
@@ -106,6 +107,30 @@ def test_days_are_files_and_the_day_is_that_of_the_batch(tmp_path: Path) -> None
         ]
     names = sorted(path.name for path in (tmp_path / "hot").glob("*.sqlite"))
     assert names == [f"2026-03-0{day}.sqlite" for day in range(2, 7)]
+
+
+def test_who_reads_while_a_day_begins_sees_it_whole_or_not_at_all(tmp_path: Path) -> None:
+    twin = Twin()
+    done = threading.Event()
+    troubles: list[StoreUnavailable] = []
+
+    def read() -> None:
+        reader = EmbeddedReader(tmp_path)
+        while not done.is_set():
+            try:
+                reader.gateways()
+            except StoreUnavailable as error:
+                troubles.append(error)
+        reader.close()
+
+    reading = threading.Thread(target=read)
+    with EmbeddedStore(tmp_path) as store:
+        reading.start()
+        for k in range(60):
+            store.append([twin.block(poll("m1", T0 + k * DAY, k, 0), at_ns=T0 + k * DAY)])
+        done.set()
+        reading.join(10)
+    assert troubles == []
 
 
 def test_readings_can_be_read_with_any_sqlite_tool(tmp_path: Path) -> None:
