@@ -68,6 +68,10 @@ class Batcher:
         self._open = state.silences()
         self._errands: list[Callable[[], None]] = []
         self._saved_s = self._pruned_s = self._checked_s = self._framed_s = clock.monotonic_s()
+        self._turned_away: dict[str, tuple[int, int]] = {}  # meter -> first and last slot, while the quota is full
+        self._ending = False
+        self.full = False
+        """The quota is full of what nobody has acknowledged, and the settings say to take nothing new."""
         self.commits = 0
         self.slowest_commit_s = 0.0
         self.progress_s = clock.monotonic_s()
@@ -119,6 +123,11 @@ class Batcher:
 
     def _take(self, poll: Poll, answered: bool, *, redated_ms: int = 0) -> None:
         with self._wake:
+            if self.full:
+                first_ns, last_ns = self._turned_away.get(poll.meter, (poll.slot_ns, poll.slot_ns))
+                self._turned_away[poll.meter] = min(first_ns, poll.slot_ns), max(last_ns, poll.slot_ns)
+                self._state.count("polls-turned-away")
+                return
             span = self._open.get(poll.meter)
             if span is not None and answered:
                 # A silence that had begun before a restart ends with the first answer after it.
@@ -177,6 +186,7 @@ class Batcher:
             self.flush()
             self.keep_house()
         self._timekeeper.give_up_waiting()
+        self._ending = True
         self.flush()
         self.save()
 
@@ -195,6 +205,10 @@ class Batcher:
         if self._held:
             self._release()
         with self._wake:
+            if self._turned_away and (not self.full or self._ending):
+                for meter, (first_ns, last_ns) in self._turned_away.items():
+                    self._missing.append(MissingSpan(meter, first_ns, last_ns + _MS, "gateway-full"))
+                self._turned_away.clear()
             polls, self._polls = self._polls, []
             redated, self._redated = self._redated, {}
             missing, self._missing = self._missing, []
@@ -209,6 +223,7 @@ class Batcher:
             self.slowest_commit_s = max(self.slowest_commit_s, took_s)
             self._troubles.set("disk-slow", f"a commit took {took_s:.1f} s" if took_s > 1.0 else "")
         self._troubles.set("journal", self._keeper.trouble)
+        self._troubles.set("quota", "full of what nobody has acknowledged; nothing new is taken" if self.full else "")
         self.progress_s = self._clock.monotonic_s()
 
     def save(self) -> None:

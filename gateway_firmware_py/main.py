@@ -20,7 +20,7 @@ from gateway_firmware_py.journal import Journal
 from gateway_firmware_py.keeper import Keeper
 from gateway_firmware_py.keys import device_key, public_text
 from gateway_firmware_py.outbox import Outbox
-from gateway_firmware_py.retention import hold_reserve, make_room, prune
+from gateway_firmware_py.retention import hold_reserve, make_room, over_quota, prune
 from gateway_firmware_py.state import State
 from gateway_firmware_py.supervise import Supervisor, tell_service_manager
 from gateway_firmware_py.timekeeping import Machine, Timekeeper
@@ -209,8 +209,10 @@ class Gateway:
 
     def _prune(self) -> None:
         if self.keeper.journal is not None:
+            rules = self._settings.file.journal
             hold_reserve(self.keeper.journal, self._files)
-            prune(self.keeper.journal, self.frames, self.state, self._settings.file.journal, self._clock.now_ns())
+            prune(self.keeper.journal, self.frames, self.state, rules, self.timekeeper.now_ns())
+            self.batcher.full = over_quota(self.keeper.journal, self.frames, rules)
 
     async def _look_at_clock(self) -> None:
         while True:

@@ -3,10 +3,11 @@
 In this order:
 
 1. frames beyond their age;
-2. acknowledged fast samples beyond two weeks, acknowledged quarter-hour values beyond half a year;
+2. acknowledged fast samples beyond two weeks, acknowledged quarter-hour values beyond half a year (by the settings);
 3. over the quota: the oldest frames, then the oldest acknowledged fast samples, then the oldest acknowledged
    quarter-hour values (quota beats age, but only for what is stored elsewhere);
-4. still over it: the oldest unacknowledged segment, and the head-end is told which numbers, and why.
+4. still over it: the oldest unacknowledged segment, and the head-end is told which numbers, and why; or, if the
+   settings say so, nothing: then no new readings are taken until there is room (see `Batcher.full`).
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ from meterline.settings import JournalSettings
 from meterline.wire import LostRange
 
 RESERVE, RESERVE_BYTES = "reserve", 1 << 20
-FAST_DAYS = 14
-"""Acknowledged fast samples are kept so long where the quota allows. [days]"""
 
 
 def prune(journal: Journal, frames: FrameRing | None, state: State, rules: JournalSettings, now_ns: int) -> int:
@@ -47,15 +46,24 @@ def prune(journal: Journal, frames: FrameRing | None, state: State, rules: Journ
                 frames.drop(kept)
                 gone += 1
     for segment in _stored(journal, accounted):
-        if _older(segment.day, today, rules.keep_days if segment.keep else FAST_DAYS):
+        if _older(segment.day, today, rules.keep_days if segment.keep else rules.fast_days):
             journal.drop(segment)
             gone += 1
-    quota = rules.quota_mb * 1_000_000
-    while journal.size + (frames.size if frames is not None else 0) > quota:
-        if not (_drop_frames(frames) or _drop_stored(journal, accounted) or _drop_unstored(journal, state, accounted)):
+    while over_quota(journal, frames, rules):
+        unstored = rules.when_full == "drop-oldest"
+        if not (
+            _drop_frames(frames)
+            or _drop_stored(journal, accounted)
+            or (unstored and _drop_unstored(journal, state, accounted))
+        ):
             break
         gone += 1
     return gone
+
+
+def over_quota(journal: Journal, frames: FrameRing | None, rules: JournalSettings) -> bool:
+    """Whether journal and frames take more than they may."""
+    return journal.size + (frames.size if frames is not None else 0) > rules.quota_mb * 1_000_000
 
 
 def make_room(journal: Journal, frames: FrameRing | None, state: State, files: Files) -> bool:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from meterline.documents import Document, read_document
 from meterline.errors import ConfigError, Problem
+from meterline.journal_budget import needed_mb
 from meterline.paths import profiles_dir
 from meterline.plant import Id, Plant, load_plant
 
@@ -74,14 +75,21 @@ class Rates(Document):
 
 
 class JournalSettings(Document):
-    """How much the gateway keeps on its own disk."""
+    """How much the gateway keeps on its own disk, for how long, and what goes when that is full."""
 
     quota_mb: Annotated[int, Field(ge=8)] = 4096
     """Journal and raw frames together; the oldest acknowledged data goes first. [MB]"""
     frames_days: Annotated[int, Field(ge=0)] = 7
-    """Raw requests and answers. [days]"""
+    """Raw requests and answers of fast samples: a week is how long it takes until somebody doubts a value. [days]"""
     keep_days: Annotated[int, Field(ge=1)] = 183
-    """Acknowledged batches (GB/T online-monitoring rules ask for half a year). [days]"""
+    """Acknowledged quarter-hour values and events, with their frames: half a year, as the rules for on-line monitoring
+    of key energy users want it. [days]"""
+    fast_days: Annotated[int, Field(ge=0)] = 14
+    """Acknowledged fast samples: long enough to send them again after a head-end was restored from a backup. [days]"""
+    when_full: Literal["drop-oldest", "refuse-new"] = "drop-oldest"
+    """When the quota is full of what nobody has acknowledged: give up the oldest, since what was measured last says how
+    the plant is, or keep what is there and take nothing new, where the past is what is paid for. Either way the
+    head-end is told exactly what is missing."""
 
 
 class GatewayFile(Document):
@@ -240,6 +248,10 @@ def load_gateway(path: Path) -> GatewaySettings:
                 )
             ]
         )
+    needed = needed_mb(plant, file.gateway, file.journal.keep_days)
+    if file.journal.quota_mb < needed:
+        what = f"{file.journal.quota_mb} MB do not hold {file.journal.keep_days} days of quarter-hour values"
+        raise ConfigError([Problem(str(path), "journal.quota_mb", what, f"these meters need at least {needed} MB")])
     return GatewaySettings(file, path.parent, plant)
 
 

@@ -132,7 +132,7 @@ def journal_deleted(chain: Chain, play: Play) -> None:
 def old_backup(chain: Chain, play: Play) -> None:
     """An image of five plant minutes ago is put back: numbers it uses again must not touch what is stored."""
     backup = chain.folder / "backup"
-    shutil.copytree(chain.data, backup, ignore=shutil.ignore_patterns("lock"))
+    shutil.copytree(chain.data, backup, ignore=shutil.ignore_patterns("lock", "*.sock"))
     chain.pass_time(5)
     chain.settle()
     died_ns = chain.clock.now_ns()
@@ -154,7 +154,7 @@ def new_broker_with_backlog(chain: Chain, play: Play) -> None:
     chain.up.heal()
     chain.links.append(other)
     chain.up = other
-    write_gateway(chain.folder, Wish(commit_s=0.3, quota_mb=32), other.port)
+    write_gateway(chain.folder, Wish(commit_s=0.3, quota_mb=48), other.port)
     chain.restart_gateway(stopped_ns)
 
 

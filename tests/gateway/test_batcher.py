@@ -208,3 +208,33 @@ def test_a_slow_commit_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     bench.batcher.poll(poll(4))
     bench.batcher.flush()
     assert bench.said[-1] == "disk-slow: over"
+
+
+def test_what_a_full_quota_turns_away_is_one_named_silence_per_meter() -> None:
+    bench = Bench()
+    bench.batcher.full = True
+    for n in range(1, 6):
+        bench.batcher.poll(poll(n))
+        bench.batcher.poll(poll(n, meter="m2"))
+        bench.batcher.flush()
+    assert bench.rig.sent == []
+    assert any("quota" in text for text in bench.troubles.now())
+    bench.batcher.full = False
+    bench.batcher.poll(poll(6))
+    bench.batcher.flush()
+    (batch,) = bench.batches()
+    ends = T0_NS + 5_000_000_000 + 1_000_000
+    assert batch.missing == tuple(MissingSpan(m, T0_NS + 1_000_000_000, ends, "gateway-full") for m in ("m1", "m2"))
+    assert numbers_of(bench.rig.sent) == [6]
+    assert bench.troubles.now() == ()
+    assert bench.rig.state.counters()["polls-turned-away"] == 10
+
+
+def test_what_was_turned_away_is_named_at_the_end_at_the_latest() -> None:
+    bench = Bench()
+    bench.batcher.full = True
+    bench.batcher.poll(poll(1))
+    stop = threading.Event()
+    stop.set()
+    bench.batcher.run(stop)
+    assert [span.cause for batch in bench.batches() for span in batch.missing] == ["gateway-full"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway_firmware_py.frames import FrameRing
 from gateway_firmware_py.journal import Journal
-from gateway_firmware_py.retention import RESERVE_BYTES, hold_reserve, make_room, prune
+from gateway_firmware_py.retention import RESERVE_BYTES, hold_reserve, make_room, over_quota, prune
 from gateway_firmware_py.state import State
 from meterline.ranges import RangeSet
 from meterline.settings import JournalSettings
@@ -93,6 +93,17 @@ def test_what_of_a_segment_is_stored_is_not_declared_lost() -> None:
 
 def disk_lost(disk: Disk) -> set[int]:
     return {seq for lost in disk.state.undeclared() for seq in range(lost.first, lost.last + 1)}
+
+
+def test_where_the_past_is_worth_more_nothing_goes_and_nothing_new_is_taken() -> None:
+    disk = Disk([("2026-11-22", False)] * 12)
+    rules = JournalSettings(quota_mb=8, when_full="refuse-new")
+    assert disk.prune(rules) == [(1, 12)]
+    assert disk.state.undeclared() == ()
+    assert over_quota(disk.journal, disk.frames, rules)
+    disk.ack((1, 5))
+    assert disk.prune(rules) == [(6, 12)]
+    assert not over_quota(disk.journal, disk.frames, rules)
 
 
 def test_the_growing_end_stays_whatever_the_quota() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from meterline.errors import ConfigError
+from meterline.journal_budget import kept_bytes_per_day
 from meterline.settings import Login, load_gateway, load_headend
 
 SITE = """
@@ -68,6 +69,23 @@ def test_a_headend_that_cannot_work_is_refused(tmp_path: Path, headend: str, say
 def test_a_gateway_without_a_line_is_refused(tmp_path: Path) -> None:
     write(tmp_path, gateway="gateway: gw2\n")
     with pytest.raises(ConfigError, match="belongs to gateway 'gw2'; the site names: gw1"):
+        load_gateway(tmp_path / "gateway.yaml")
+
+
+def test_a_quota_that_cannot_hold_half_a_year_is_refused_with_the_one_that_can(tmp_path: Path) -> None:
+    meter = SITE[SITE.index("  - {id: m1") :]
+    meters = "".join(meter.replace("m1", f"m{n}").replace('"1"', f'"{n}"') for n in range(1, 101))
+    write(tmp_path, site=SITE[: SITE.index("  - {id: m1")] + meters, gateway="gateway: gw1\n")
+    gateway = load_gateway(tmp_path / "gateway.yaml")
+    values = sum(len(gateway.plant.profile_of(meter).points) for meter in gateway.plant.site.meters)
+    per_day = kept_bytes_per_day(gateway.plant, "gw1")
+    assert per_day > values * 96 * 8, "4 bytes a reading in the journal and as many of raw frames are measured"
+    enough = -(-per_day * 183 // 1_000_000)
+    write(tmp_path, site=SITE[: SITE.index("  - {id: m1")] + meters,
+          gateway=f"gateway: gw1\njournal: {{quota_mb: {enough}}}\n")  # fmt: skip
+    assert load_gateway(tmp_path / "gateway.yaml").file.journal.quota_mb == enough
+    (tmp_path / "gateway.yaml").write_text(f"gateway: gw1\njournal: {{quota_mb: {enough - 1}}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"183 days of quarter-hour values; these meters need at least {enough} MB"):
         load_gateway(tmp_path / "gateway.yaml")
 
 
