@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
+from collector.budget import ReadBudget
 from collector.dialects import AnyDialect, Decoder
 from collector.plausibility import Plausibility
 from collector.requests import NOTHING, Avoid, Piece, Plan
@@ -88,6 +89,8 @@ class Contact:
     last_good_ns: int = 0
     unanswered: set[Hashable] = field(default_factory=set)
     figures: dict[str, float] = field(default_factory=lambda: dict.fromkeys(FIGURES, 0.0))
+    budget: ReadBudget = field(init=False)
+    """How often a day it may be asked."""
     _asked_s: float = -1e9
     _asked_ns: int = 0
     _cuts: dict[Hashable, int] = field(default_factory=dict)
@@ -95,6 +98,9 @@ class Contact:
     _mute: dict[Hashable, int] = field(default_factory=dict)
     _whole: dict[frozenset[Rate], Prepared] = field(default_factory=dict)
     _prepared: dict[frozenset[Rate], Prepared] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.budget = ReadBudget(self.dialect.reads_per_day)
 
     def prepared(self, rates: frozenset[Rate], slot_ns: int) -> Prepared:
         """The plan for some rate classes: the page's own (shared by all meters of the type), or what is left of it."""

@@ -247,6 +247,11 @@ class BusMaster:
         return error is None
 
     async def _ask(self, contact: Contact, request: Hashable, *, keep_quiet: bool = True) -> Outcome:
+        now_ns = self.clock.now_ns()
+        if not contact.budget.allows(now_ns):
+            spent = Silent(f"{contact.meter.id} has been asked as often as its battery allows today")
+            return Outcome(b"", spent, Exchange(b"", b"", now_ns, None, spent.cause))
+        contact.budget.spend(now_ns)
         outcome = await put(self.line, contact.dialect, request, contact.meter, keep_quiet=keep_quiet)
         figures = contact.figures
         if outcome.exchange.request:
@@ -258,11 +263,8 @@ class BusMaster:
             figures["good"] += 1
         else:
             contact.count(error)
-        if self.line.frames_by_silence and (
-            isinstance(error, Silent)
-            # Noise came, and less of it than an answer: that itself may still come.
-            or (isinstance(error, Garbled) and len(exchange.response) < outcome.expected)
-        ):
+        # Whatever came instead, however much of it: the answer itself may still be on its way.
+        if self.line.frames_by_silence and isinstance(error, Silent | Garbled):
             contact.unanswered.add(contact.dialect.likeness(request))
         if exchange.answered_ns is not None:
             figures["response_ms"] = outcome.took_s * 1000

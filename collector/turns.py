@@ -145,6 +145,8 @@ class TurnDesk:
 
     def _rank(self, meter: str, slot_ns: int, rates: frozenset[Rate]) -> int | None:
         contact = self.contacts[meter]
+        if not contact.budget.allows_turn(self.clock.now_ns()):
+            return None
         if contact.failures:
             now_s = self.clock.monotonic_s()
             if not contact.is_due(now_s, self.clock.now_ns(), self.bus.answer_within_s):

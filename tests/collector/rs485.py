@@ -14,6 +14,7 @@ from typing import Protocol
 
 from pymodbus.framer.rtu import FramerRTU
 
+from collector.simulated.answer_meters import FieldFraming, FieldMeter, RecordFraming, RecordMeter
 from collector.simulated.item_meters import ItemFraming, ItemMeter
 from collector.simulated.meters import MeterRefuses, SimulatedMeter
 from collector.transports import Inbox
@@ -83,6 +84,28 @@ class ItemDrop:
                 return None
             reply = self.meter.reply(pdu[0], pdu[1:], self.clock.now_ns())
             return None if reply is None else (self.delay_s, ItemFraming.frame(self.meter.address, *reply))
+        return None
+
+
+@dataclass
+class AnswerDrop:
+    """A simulated meter with one answer for everything: CJ/T 188 or M-Bus."""
+
+    meter: FieldMeter | RecordMeter
+    settings: LineSettings
+    clock: Clock
+    delay_s: float = 0.2
+
+    def hears(self, frame: bytes) -> tuple[float, bytes] | None:
+        t_ns = self.clock.now_ns()
+        if isinstance(self.meter, RecordMeter):
+            for address, control in RecordFraming().requests(frame):
+                answer = self.meter.reply(control, t_ns) if address == int(self.meter.address) else None
+                return None if answer is None else (self.delay_s, answer)
+            return None
+        for type_, digits, pdu in FieldFraming().requests(frame):
+            reply = self.meter.reply(pdu[0], pdu[1:], t_ns) if self.meter.is_meant(type_, digits) else None
+            return None if reply is None else (self.delay_s, FieldFraming.frame(type_, self.meter.address, *reply))
         return None
 
 
@@ -225,7 +248,11 @@ def only_reads(data: bytes) -> bool:
     """Whether a request can do nothing but read."""
     items = list(ItemFraming().requests(data))
     if items:
-        return all(pdu[0] in (0x11, 0x12, 0x13, 0x01) for _, _, pdu in items)
+        return all(pdu[0] in (0x11, 0x12, 0x13, 0x01, 0x02) for _, _, pdu in items)
+    if fields := list(FieldFraming().requests(data)):
+        return all(pdu[0] in (0x01, 0x03) for _, _, pdu in fields)
+    if records := list(RecordFraming().requests(data)):
+        return all(control in (0x5B, 0x7B) for _, control in records)
     return data[1] in (3, 4)
 
 
