@@ -32,6 +32,7 @@ test: setup servers
 soak: setup servers
 	@.venv/bin/python -m tests.faults --profile soak $(SOAK_ARGS)
 	@METERLINE_SEQUENCES=1000000 .venv/bin/python -m pytest -n 2 tests/analytics/test_conservation.py
+	@METERLINE_FUZZ_FRAMES=1200000 .venv/bin/python -m pytest -n 2 tests/collector/test_fuzz.py
 
 format: setup
 	@.venv/bin/ruff format .
