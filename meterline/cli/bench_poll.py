@@ -15,7 +15,7 @@ from typing import Any
 
 from meterline.cli.bench import Figure, report
 from meterline.cli.bench_pages import block_page, meters_in_a_process, plant_of, written
-from meterline.cli.bench_poll_runs import resident_mb
+from meterline.cli.bench_poll_runs import resident_mib
 from meterline.cli.screen import Screen
 
 POINTS = 30
@@ -156,9 +156,9 @@ def _small_gateway(folder: Path) -> list[Figure]:
             deadline, held = time.monotonic() + 15.0, 0.0
             while time.monotonic() < deadline and process.poll() is None:
                 time.sleep(1.0)
-                held = max(held, resident_mb(process.pid) or 0.0)
+                held = max(held, resident_mib(process.pid) or 0.0)
     name = f"memory of a gateway with {SMALL_METERS} meters x {SMALL_POINTS} points"
-    return [Figure(name, held, "MB", "lower", limit=60)] if held else []
+    return [Figure(name, held, "MiB", "lower", limit=60)] if held else []
 
 
 @contextlib.contextmanager

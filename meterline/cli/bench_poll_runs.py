@@ -60,12 +60,12 @@ class Tally:
             "cpu_s": cpu_s, "seconds": seconds, "polls": self.polls, "values": self.values, "due": due,
             "doubtful": self.doubtful, "missing_spans": self.missing_spans,
             "delay_p50_ms": delays[len(delays) // 2], "delay_p99_ms": delays[int(len(delays) * 0.99)],
-            "delay_max_ms": delays[-1], "resident_mb": resident_mb(),
+            "delay_max_ms": delays[-1], "resident_mib": resident_mib(),
         }  # fmt: skip
 
 
-def resident_mb(process: int | str = "self") -> float | None:
-    """Memory a process holds, where the system tells. [MB]"""
+def resident_mib(process: int | str = "self") -> float | None:
+    """Memory a process holds, where the system tells. [MiB]"""
     file = Path(f"/proc/{process}/status")
     if not file.exists():
         return None

@@ -10,15 +10,15 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from meterline.cli.texts import problem_text, text
 from meterline.errors import ConfigError, Problem, Unreachable
 from meterline.texts import Language
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def quiet_collector() -> None:
@@ -44,9 +44,21 @@ class Screen:
         for stream in (sys.stdout, sys.stderr):  # a Windows console or a pipe may not speak UTF-8
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")
+
+    @cached_property
+    def out(self) -> Console:
+        """Standard output; made when something is printed, for a service prints nothing and saves the memory."""
+        from rich.console import Console
+
         wide = None if sys.stdout.isatty() else 160  # a pipe has no width to keep to
-        self.out = Console(highlight=False, soft_wrap=True, markup=False, width=wide)
-        self.err = Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
+        return Console(highlight=False, soft_wrap=True, markup=False, width=wide)
+
+    @cached_property
+    def err(self) -> Console:
+        """Standard error."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=True, markup=False, stderr=True)
 
     def say(self, key: str, style: str | None = None, **values: object) -> None:
         """One line of the catalogue, for people; silent where a machine reads."""
@@ -66,6 +78,9 @@ class Screen:
         """A table whose heads are catalogue keys; columns in `right` are numbers."""
         if self.as_json:
             return
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=None, header_style="bold", pad_edge=False)
         for index, head in enumerate(heads):
             table.add_column(text(head, self.lang), justify="right" if index in right else "left", overflow="fold")

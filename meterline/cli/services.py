@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 import logging
 import signal
 import sys
@@ -16,7 +17,7 @@ from meterline.cli.screen import Screen
 from meterline.cli.texts import text
 from meterline.clock import NS, Clock, HeldClock, ScaledClock, SystemClock
 from meterline.errors import ConfigError, Problem
-from meterline.settings import load_gateway, load_headend
+from meterline.settings import GatewaySettings, load_gateway, load_headend
 
 if TYPE_CHECKING:
     from collector.simulated import Factory
@@ -56,10 +57,13 @@ def announce(line: str) -> None:
         print(line, flush=True)
 
 
-def gateway(screen: Screen, file: Path, clock: str | None, *, show_key: bool) -> int:
+def gateway(screen: Screen, file: Path, clock: str | None, *, show_key: bool, last_good: bool) -> int:
     """Run a gateway, or print the public key its head-end must know."""
-    settings = load_gateway(file)
-    from gateway_firmware_py import public_key, run_gateway
+    if not last_good:
+        load_gateway(file)  # problems are told before anything is imported
+    from gateway_firmware_py import choose, public_key, run_gateway, sources_of
+
+    settings, instead = choose(file) if last_good else (load_gateway(file), "")
 
     if show_key:
         key = public_key(settings)
@@ -68,9 +72,26 @@ def gateway(screen: Screen, file: Path, clock: str | None, *, show_key: bool) ->
         return 0
     for warning in check_capacity(settings, str(file)):
         announce(text(warning["warning"], screen.lang, **warning["values"]))
+    _let_go_of_memory(settings)
     _log_to_output()
     _name_process("gateway")
-    return run_gateway(settings, clock_of(clock), announce=announce)
+    configured = () if instead else sources_of(settings, file)
+    return run_gateway(settings, clock_of(clock), announce=announce, configured=configured, instead=instead)
+
+
+def _let_go_of_memory(settings: GatewaySettings) -> None:
+    """A small box runs for years on what is needed; all pages were read to check one site."""
+    plant = settings.plant
+    used = {meter.profile for meter in plant.site.meters}
+    for name in set(plant.profiles) - used:
+        del plant.profiles[name]
+    gc.collect()
+    if sys.platform == "linux":
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not every C library has it
+        if trim is not None:
+            trim(0)
 
 
 def headend(file: Path, clock: str | None) -> int:
