@@ -142,8 +142,14 @@ def weigh(profile: Profile, reading: PageReading, *, mark: str = "") -> Candidat
     return Candidate(profile.profile, score, tuple(reasons), reading.values, bool(mark))
 
 
-def rank(candidates: Iterable[Candidate], maker: str = "") -> Recognition:
-    """The pages that fit, best first, with how sure the best one is."""
+def rank(candidates: Iterable[Candidate], maker: str = "", *, by_standard: bool = False) -> Recognition:
+    """The pages that fit, best first, with how sure the best one is.
+
+    Parameters
+    ----------
+    by_standard
+        Whether a standard says what stands where, so that a page without contradiction is enough.
+    """
     fitting = sorted((each for each in candidates if each.score > 0), key=lambda each: (-each.score, each.profile))
     if not fitting:
         return Recognition("unknown", maker=maker)
@@ -155,16 +161,16 @@ def rank(candidates: Iterable[Candidate], maker: str = "") -> Recognition:
         alike = ()
     elif alike:
         verdict = "unclear"
-    elif not _is_convincing(best):
+    elif not _is_convincing(best, by_standard=by_standard):
         verdict = "possible"
     return Recognition(verdict, tuple(fitting), alike, maker)
 
 
-def _is_convincing(best: Candidate) -> bool:
+def _is_convincing(best: Candidate, *, by_standard: bool) -> bool:
     against = [reason for reason in best.reasons if not reason.good]
     speaking = sum(1 for value in best.values.values() if value)
     related = any(reason.code in ("power-fits", "sum-fits") and reason.good for reason in best.reasons)
-    return not against and (related or speaking >= MANY)
+    return not against and (by_standard or related or speaking >= MANY)
 
 
 def relations(values: Mapping[str, float]) -> list[Reason]:

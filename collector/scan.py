@@ -16,6 +16,7 @@ from collector.bus import Line, Outcome, Question
 from collector.overheard import Overheard, overhear
 from collector.protocols import modbus
 from collector.recognise import Recognition
+from collector.scan_answers import MbusSweep, WildcardSearch
 from collector.scan_items import ItemSearch
 from collector.scan_plan import Estimate, Progress, Stage, Tongue
 from collector.scan_recognise import Recogniser
@@ -212,7 +213,10 @@ class Scan:
     @property
     def at_least(self) -> bool:
         """Whether the time left is a lower bound: a search by shortened addresses is under way."""
-        return any(not stage.done and stage.tongue != "modbus" and stage.least_left > 3 for stage in self.stages)
+        return any(
+            not stage.done and stage.tongue in ("dlt645", "dlt645-1997") and stage.least_left > 3
+            for stage in self.stages
+        )
 
     def progress(self, stage: Stage | None) -> Progress:
         """Where the scan stands now."""
@@ -383,8 +387,14 @@ class Scan:
     # ----------------------------------------------------------------------------------- DL/T 645 and CJ/T 188
 
     async def _search(self, stage: Stage, line: Line) -> None:
-        """Find the meters of a protocol with wildcards."""
-        search = ItemSearch(stage.tongue, line)
+        """Find the meters of a protocol that is not Modbus."""
+        search: ItemSearch | WildcardSearch | MbusSweep
+        if stage.tongue == "cjt188":
+            search = WildcardSearch(line)
+        elif stage.tongue == "mbus":
+            search = MbusSweep(line)
+        else:
+            search = ItemSearch(stage.tongue, line)
         loop = asyncio.get_running_loop()
         while not search.finished:
             began = loop.time()

@@ -9,7 +9,7 @@ from collector.address_tree import AddressTree, mask_of
 from collector.bus import Line, Question
 from collector.overheard import Overheard, overhear
 from collector.protocols import dlt645
-from collector.scan_plan import ROOT_QUESTIONS, Tongue
+from collector.scan_plan import FIRST_QUESTIONS, Tongue
 from meterline.errors import LineDown, Refused
 
 ENERGY = {"dlt645": "00010000", "dlt645-1997": "9010"}
@@ -155,4 +155,4 @@ class ItemSearch:
         else:
             yield self._question(dlt645.ANYBODY)
         yield dlt645.Dlt645Question(dlt645.ReadItem(dlt645.ANYBODY, NUMBER[self._tongue], 6, preamble=4))
-        assert ROOT_QUESTIONS == 3
+        assert FIRST_QUESTIONS[self._tongue] == 3

@@ -14,15 +14,15 @@ from meterline.lines import BITS_A_CHARACTER, LineSettings, Parity
 from meterline.profiles import Profile
 from meterline.site import Bus
 
-Tongue = Literal["modbus", "dlt645", "dlt645-1997", "cjt188"]
+Tongue = Literal["modbus", "dlt645", "dlt645-1997", "cjt188", "mbus"]
 """A protocol as far as it has to be told apart on a line."""
-EVERY_TONGUE: tuple[Tongue, ...] = ("modbus", "dlt645", "dlt645-1997")
+EVERY_TONGUE: tuple[Tongue, ...] = ("modbus", "dlt645", "dlt645-1997", "cjt188", "mbus")
 
 SERIAL_PATIENCE_S = 0.2
 """Wait for a Modbus answer on a serial line: meters begin within 20 to 100 ms; later answers are known by address."""
 TCP_PATIENCE_S = 0.5
-ITEM_PATIENCE_S = 0.6
-"""Wait for a DL/T 645 or CJ/T 188 meter to begin (500 ms by the standard)."""
+PATIENCE_S: dict[Tongue, float] = {"dlt645": 0.6, "dlt645-1997": 0.6, "cjt188": 1.0, "mbus": 0.35}
+"""Wait for a meter to begin: 500 ms by DL/T 645, 330 bit times and 50 ms by M-Bus. [s]"""
 MODBUS_ADDRESSES = tuple(range(1, 248))
 TCP_UNITS = (1, 255, 0, *range(2, 248))
 """Units behind a Modbus/TCP address: a meter's own port answers to 1, 255 or 0."""
@@ -30,7 +30,7 @@ TCP_UNITS = (1, 255, 0, *range(2, 248))
 # From profiles, manuals and sites: what meters leave the factory with, the likeliest first; the checks for DL/T 645
 # and CJ/T 188 cost a few seconds each, a sweep of Modbus addresses a minute.
 LIKELY: tuple[tuple[int, Parity, tuple[Tongue, ...]], ...] = (
-    (2400, "E", ("dlt645",)),
+    (2400, "E", ("dlt645", "cjt188")),
     (9600, "N", ("modbus",)),
     (9600, "E", ("dlt645", "modbus")),
     (1200, "E", ("dlt645-1997", "dlt645")),
@@ -85,8 +85,8 @@ class Stage:
         return self.spent_s / self.asked if self.asked >= 3 else self.predicted_s * ratio
 
 
-ROOT_QUESTIONS = 3
-"""Questions that tell whether any DL/T 645 or CJ/T 188 meter is there at all."""
+FIRST_QUESTIONS: dict[Tongue, int] = {"dlt645": 3, "dlt645-1997": 3, "cjt188": 9, "mbus": 250}
+"""Questions that are asked in any case."""
 
 
 def stages_of(
@@ -117,13 +117,11 @@ def stages_of(
         return [Stage("modbus", None, tuple(wanted), patience, patience)]
     if fixed:
         return [
-            _stage(tongue, None, bus.baud, wanted, patience_s)
-            for tongue in EVERY_TONGUE
-            if not tongues or tongue in tongues
+            _stage(tongue, None, bus.baud, wanted, patience_s) for tongue in EVERY_TONGUE if _is_wanted(tongue, tongues)
         ]
     rows = [(LineSettings(speed, check), tongue) for speed, check, speaks in LIKELY for tongue in speaks]
     rows += [
-        (LineSettings(page.line.baud, page.line.parity), _tongue_of(page))
+        (LineSettings(page.line.baud, page.line.parity), tongue_of(page))
         for page in sorted(profiles, key=lambda page: page.profile)
     ]
     if baud or parity:  # named by hand: every protocol at it, whether the list has it or not
@@ -138,15 +136,21 @@ def stages_of(
         ]
     found: dict[tuple[LineSettings, Tongue], Stage] = {}
     for setting, tongue in rows:
-        if (setting, tongue) not in found and (not tongues or tongue in tongues):
+        if (setting, tongue) not in found and _is_wanted(tongue, tongues):
             found[setting, tongue] = _stage(tongue, setting, setting.baud, wanted, patience_s)
     return list(found.values())
 
 
-def _tongue_of(page: Profile) -> Tongue:
+def _is_wanted(tongue: Tongue, tongues: Sequence[Tongue]) -> bool:
+    """M-Bus needs a level converter and a sweep of slow questions: only where it is asked for."""
+    return tongue in tongues if tongues else tongue != "mbus"
+
+
+def tongue_of(page: Profile) -> Tongue:
+    """What has to be spoken with a meter of a page's type."""
     if page.protocol == "dlt645":
         return "dlt645-1997" if getattr(page, "edition", "2007") == "1997" else "dlt645"
-    return "modbus" if page.protocol == "modbus" else "cjt188"
+    return page.protocol
 
 
 def _stage(
@@ -157,8 +161,8 @@ def _stage(
         # 8 bytes out, an answer of 7 that does not come, and the silence between frames
         patience = patience_s or SERIAL_PATIENCE_S
         return Stage(tongue, setting, tuple(addresses), patience + 19 * character_s, patience)
-    patience = patience_s or ITEM_PATIENCE_S
-    return Stage(tongue, setting, (), patience + 44 * character_s, patience, least_left=ROOT_QUESTIONS)
+    patience = patience_s or PATIENCE_S[tongue]
+    return Stage(tongue, setting, (), patience + 44 * character_s, patience, least_left=FIRST_QUESTIONS[tongue])
 
 
 @dataclass

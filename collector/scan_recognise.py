@@ -12,8 +12,8 @@ from collector.page_reading import AnswerBook, read_page
 from collector.plan import Item, request_plan
 from collector.protocols import modbus
 from collector.recognise import Candidate, Recognition, rank, weigh
-from collector.scan_plan import Tongue
-from meterline.profiles import Dlt645Profile, ModbusProfile, Profile, Rate, Table
+from collector.scan_plan import Tongue, tongue_of
+from meterline.profiles import ModbusProfile, Profile, Rate, Table
 from meterline.site import Bus
 
 SUNSPEC = b"SunS"
@@ -73,9 +73,9 @@ class Recogniser:
         if tongue == "modbus":
             return await self._modbus_meter(AnswerBook(line, tap), int(address))
         book = AnswerBook(line, tap)
-        pages = [page for page in self._profiles.values() if isinstance(page, Dlt645Profile)]
-        of_edition = [page for page in pages if (page.edition == "1997") == (tongue == "dlt645-1997")]
-        return rank([weigh(page, await read_page(book, dialect_of(page, address), TELLING)) for page in of_edition])
+        pages = [page for page in self._profiles.values() if tongue_of(page) == tongue]
+        weighed = [weigh(page, await read_page(book, dialect_of(page, address), TELLING)) for page in pages]
+        return rank(weighed, by_standard=True)
 
     async def _modbus_meter(self, book: AnswerBook, unit: int) -> Recognition:
         found: dict[str, Candidate] = {}
@@ -108,7 +108,7 @@ class Recogniser:
             found[page.profile] = weigh(page, await read_page(book, ModbusDialect(page, unit)))
         if not any(each.score > 0 for each in found.values()):
             # Pages without a value to recognise them by are tried only where nothing else fits.
-            for page in [page for page in new if page.probe is None]:
+            for page in [page for page in new if page.probe is None and not page.scaled_by]:
                 found[page.profile] = weigh(page, await read_page(book, ModbusDialect(page, unit)))
 
     async def _probe_fits(self, book: AnswerBook, unit: int, page: ModbusProfile) -> bool:

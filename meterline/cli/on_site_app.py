@@ -30,7 +30,7 @@ def add_on_site_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> 
         site: SiteFile = None,
         baud: Annotated[int | None, typer.Option("--baud", min=300, help="Only this speed.")] = None,
         parity: Annotated[str | None, typer.Option("--parity", help="Only this parity: N, E or O.")] = None,
-        protocol: Annotated[str | None, typer.Option("--protocol", help="Only modbus, dlt645 or cjt188.")] = None,
+        protocol: Annotated[str | None, typer.Option("--protocol", help="Only modbus, dlt645, cjt188 or mbus.")] = None,
         addresses: Annotated[
             str | None, typer.Option("--addresses", help="Only these Modbus addresses: 1-40,126.")
         ] = None,

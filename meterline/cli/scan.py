@@ -30,6 +30,7 @@ PROTOCOLS: dict[str, tuple[Tongue, ...]] = {
     "modbus": ("modbus",),
     "dlt645": ("dlt645", "dlt645-1997"),
     "cjt188": ("cjt188",),
+    "mbus": ("mbus",),
 }
 BAR = 24
 REFRESH = 4

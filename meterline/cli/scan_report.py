@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collector.recognise import Reason
     from collector.scan import Found, Scan
 
-SHOWN = {"modbus": "Modbus", "dlt645": "DL/T 645", "dlt645-1997": "DL/T 645-97", "cjt188": "CJ/T 188"}
+SHOWN = {"modbus": "Modbus", "dlt645": "DL/T 645", "dlt645-1997": "DL/T 645-97", "cjt188": "CJ/T 188", "mbus": "M-Bus"}
 STYLE = {"certain": "green", "likely": "green", "possible": "yellow", "unclear": "yellow", "unknown": "yellow"}
 HEADS = ("head.address", "head.protocol", "head.setting", "head.answer_ms", "head.type", "head.fit", "head.site")
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
+from dlt645 import DLT645Protocol, MeterServerService
 from pymodbus.framer.rtu import FramerRTU
 
 from collector.simulated.answer_meters import FieldFraming, FieldMeter, RecordFraming, RecordMeter
@@ -106,6 +108,68 @@ class AnswerDrop:
         for type_, digits, pdu in FieldFraming().requests(frame):
             reply = self.meter.reply(pdu[0], pdu[1:], t_ns) if self.meter.is_meant(type_, digits) else None
             return None if reply is None else (self.delay_s, FieldFraming.frame(type_, self.meter.address, *reply))
+        return None
+
+
+@dataclass
+class FieldDrop:
+    """A simulated CJ/T 188 meter."""
+
+    meter: FieldMeter
+    settings: LineSettings
+    clock: Clock
+    delay_s: float = 0.1
+
+    def hears(self, frame: bytes) -> tuple[float, bytes] | None:
+        for type_, address, pdu in FieldFraming().requests(frame):
+            if not self.meter.is_meant(type_, address):
+                return None
+            reply = self.meter.reply(pdu[0], pdu[1:], self.clock.now_ns())
+            if reply is not None:
+                return self.delay_s, FieldFraming.frame(type_, self.meter.address, *reply)
+        return None
+
+
+@dataclass
+class RecordDrop:
+    """A simulated M-Bus meter."""
+
+    meter: RecordMeter
+    settings: LineSettings
+    clock: Clock
+    delay_s: float = 0.1
+
+    def hears(self, frame: bytes) -> tuple[float, bytes] | None:
+        for address, control in RecordFraming().requests(frame):
+            if address == int(self.meter.address) and (answer := self.meter.reply(control, self.clock.now_ns())):
+                return self.delay_s, answer
+        return None
+
+
+@cache
+def _service() -> MeterServerService:
+    """One for all meters: it takes a second to make."""
+    return MeterServerService(None)
+
+
+class PackageDrop:
+    """A DL/T 645-2007 meter that the ``dlt645`` package answers for: its frames are nobody's of ours."""
+
+    def __init__(self, address: str, settings: LineSettings, delay_s: float = 0.05) -> None:
+        self.settings, self._delay_s = settings, delay_s
+        self.address = address
+        assert _service().set_00(0x00010000, 1206.42)
+
+    def hears(self, frame: bytes) -> tuple[float, bytes] | None:
+        for _, address, pdu in ItemFraming().requests(frame):
+            if not all(address[n : n + 2] in ("AA", self.address[n : n + 2]) for n in range(0, 12, 2)):
+                return None
+            asked = DLT645Protocol.deserialize(frame)
+            if asked is None or pdu[0] not in (0x11, 0x13):
+                return None
+            _service().address = bytearray(bytes.fromhex(self.address)[::-1])
+            answer = _service().handle_request(asked)
+            return None if answer is None else (self._delay_s, bytes(answer))
         return None
 
 

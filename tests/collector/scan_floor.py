@@ -9,13 +9,14 @@ from typing import Any
 
 from collector.scan import Event, Found, Scan
 from collector.scan_plan import Progress, stages_of
+from collector.simulated.answer_meters import FieldMeter, RecordMeter
 from collector.simulated.factory import Factory
 from collector.simulated.item_meters import ItemMeter
 from collector.simulated.meters import SimulatedMeter
 from meterline.lines import LineSettings
 from meterline.profiles import Profile
 from meterline.site import Bus
-from tests.collector.rs485 import Drop, ItemDrop, ModbusDrop, Wires
+from tests.collector.rs485 import Drop, FieldDrop, ItemDrop, ModbusDrop, RecordDrop, Wires
 from tests.collector.sites import SHIPPED, plant
 from tests.collector.virtual_time import LoopClock, run
 
@@ -57,6 +58,10 @@ def wires_with(clock: LoopClock, meters: Sequence[On]) -> Wires:
         if isinstance(meter, ItemMeter):
             meter.address = on.address
             drops.append(ItemDrop(meter, on.settings, clock, **on.manners))
+        elif isinstance(meter, FieldMeter):
+            drops.append(FieldDrop(meter, on.settings, clock, **on.manners))
+        elif isinstance(meter, RecordMeter):
+            drops.append(RecordDrop(meter, on.settings, clock, **on.manners))
         else:
             assert isinstance(meter, SimulatedMeter)
             meter.address = int(on.address)

@@ -10,7 +10,7 @@ import pytest
 
 from collector.scan import AnotherMaster
 from meterline.lines import LineSettings
-from tests.collector.rs485 import Wires, frames_of
+from tests.collector.rs485 import PackageDrop, Wires, frames_of
 from tests.collector.scan_floor import (
     E2400,
     E9600,
@@ -207,3 +207,56 @@ def test_a_meter_that_keeps_silent_on_cells_it_has_not_got_is_found_with_patienc
     outcome = scanned(quiet, **narrow, thorough=True)
     assert set(outcome.found) == {"3", "4"}
     assert outcome.progress[0].left_s == pytest.approx(outcome.took_s, rel=0.6)
+
+
+def test_a_water_meter_alone_is_found_by_the_wildcard() -> None:
+    outcome = scanned([On("cjt188-water", "00112233445566", E2400)], baud=2400, parity="E", tongues=["cjt188"])
+    found = outcome.found["00112233445566"]
+    assert found.recognition is not None
+    assert (found.recognition.verdict, found.recognition.best and found.recognition.best.profile) == (
+        "likely", "cjt188-water",
+    )  # fmt: skip
+
+
+def test_a_maker_who_turns_things_round_is_told_from_the_rest() -> None:
+    outcome = scanned([On("cjt188-heat-unit-first", "00000040314132", E2400)], baud=2400, tongues=["cjt188"])
+    recognition = outcome.found["00000040314132"].recognition
+    assert recognition is not None
+    assert recognition.best is not None
+    assert recognition.best.profile == "cjt188-heat-unit-first"
+
+
+def test_two_water_meters_cannot_be_told_apart_and_that_is_said() -> None:
+    pair = [On("cjt188-water", f"0011223344556{n}", E2400, {"delay_s": 0.1 + 0.003 * n}) for n in (1, 2)]
+    outcome = scanned(pair, baud=2400, parity="E", tongues=["cjt188"])
+    assert outcome.found == {}
+    assert "no-shortened-addresses" in outcome.remarks
+
+
+def test_mbus_meters_are_found_where_asked_for() -> None:
+    pair = [On("mbus-water", "5", E2400), On("mbus-heat", "77", E2400)]
+    outcome = scanned(pair, baud=2400, parity="E", tongues=["mbus"])
+    seen = {address: found.recognition for address, found in outcome.found.items()}
+    assert {a: r.best.profile for a, r in seen.items() if r and r.best} == {"5": "mbus-water", "77": "mbus-heat"}
+    assert outcome.took_s < 180
+
+
+def test_the_old_edition_is_told_from_the_new_one() -> None:
+    old = [On("dlt645-1997-three-phase", f"8013001307{n}", LineSettings(1200, "E")) for n in ("54", "61")]
+    outcome = scanned([*old, On(ITEM_METER, BOX[0], E2400)], baud=1200, parity="E")
+    assert set(outcome.found) == {"801300130754", "801300130761"}
+    for found in outcome.found.values():
+        assert found.tongue == "dlt645-1997"
+        assert found.recognition is not None
+        assert found.recognition.best is not None
+        assert found.recognition.best.profile == "dlt645-1997-three-phase"
+
+
+def test_meters_of_another_implementation_are_found() -> None:
+    addresses = ["220641537708", "220641537799", "000000000161"]
+
+    def add(wires: Wires) -> None:
+        wires.drops += [PackageDrop(a, E2400, 0.03 + 0.02 * n) for n, a in enumerate(addresses)]
+
+    outcome = scanned([], before=add, baud=2400, parity="E", tongues=["dlt645"], profiles={})
+    assert set(outcome.found) == set(addresses)
