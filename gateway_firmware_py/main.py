@@ -259,6 +259,7 @@ class Gateway:
             "slowest_commit_s": self.batcher.slowest_commit_s,
             "disk_free_bytes": float(self._files.free_space(self._settings.data)),
             "quota_bytes": self._settings.file.journal.quota_mb * 1e6,
+            **{name: float(value) for name, value in self._settings.file.rates.model_dump().items()},
             "clock_state": float(self.timekeeper.state),
             "clock_steps": float(self.timekeeper.steps),
             "clock_drift_ppm": round(self.timekeeper.drift_ppm, 2),

@@ -14,6 +14,8 @@ from headend.alerts.service import Alerting
 from headend.audit import Audit
 from headend.audit_book import AuditBook
 from headend.catalogue import Catalogue
+from headend.completeness import Completeness
+from headend.completeness_book import CompletenessBook
 from headend.energy_report import PURPOSES
 from headend.findings import FindingsBook
 from headend.ingest import Ingest
@@ -101,6 +103,8 @@ class _Headend:
         closing.callback(self.catalogue.close)
         self.audits = AuditBook(self.catalogue.path)
         closing.callback(self.audits.close)
+        self.slots = CompletenessBook(self.catalogue.path)
+        closing.callback(self.slots.close)
         self.book = FindingsBook(self.catalogue.path, plant)
         closing.callback(self.book.close)
         # pages and mails read on connections of their own: a round in progress does not make them wait
@@ -132,10 +136,11 @@ class _Headend:
             self._announce("no mails: headend.yaml names no mail server")
         self._supervisor.start("mail", lambda: self.alerting.run(self._supervisor.stopping))
         audit = Audit(self.store, self.catalogue, self.audits, self._clock, keys, self._ingest.ask, self._settings.data)
+        completeness = Completeness(plant, self.store, self.catalogue, self.slots, self._factor)
         jobs = Jobs(
             plant, self.store, self.catalogue, self.book, self._clock, self._supervisor,
             heard=self._ingest.heard, after=self._after_round, factor=self._factor,
-            more={"audit": audit.once},
+            more={"audit": audit.once, "completeness": completeness.once},
         )  # fmt: skip
         self._supervisor.start("rounds", lambda: jobs.run(file.jobs_s))
         self._supervisor.start("page", self._serve)
