@@ -85,7 +85,7 @@ def at(tmp_path: Path) -> Iterator[Plant]:
 
 
 def test_a_whole_day(at: Plant) -> None:
-    at.feed(at.batches(-1, 1442))
+    at.feed(at.batches(-5, 1445))
     one = at.day("m-p1")
     assert (one.expected, one.received, one.share, one.complete, one.boundary) == (1440, 1440, 1.0, True, True)
     assert (one.late, one.empty, one.silent, one.lost, one.coming, one.off, one.unexplained) == (0, 0, {}, {}, 0, 0, 0)
