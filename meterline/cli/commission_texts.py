@@ -1,4 +1,4 @@
-"""What `commission` says; part of the catalogue in `meterline.cli.texts`."""
+"""What `commission` and `schema` say; part of the catalogue in `meterline.cli.texts`."""
 
 from __future__ import annotations
 
@@ -106,6 +106,8 @@ COMMISSION_TEXTS: dict[str, tuple[str, str]] = {
     "display.no_value": ("{what}: shows {shown}, but nothing was decoded", "{what}：显示 {shown}，但没有解码值"),
     "display.differs": ("{what}: shows {shown}, but decoded {decoded}", "{what}：显示 {shown}，解码却为 {decoded}"),
     "display.off_by": ("{what}: shows {shown}, but decoded {decoded}: off by {off}", "{what}：显示 {shown}，解码却为 {decoded}：相差 {off} 倍"),
+    # --- schema
+    "schema.written": ("{file}. First line of a file beside it, for editors: {line}", "{file}。在同目录文件首行写入（供编辑器使用）：{line}"),
     "head.check": ("checked", "检查项"),
     "head.result": ("result", "结果"),
 }  # fmt: skip

@@ -19,7 +19,7 @@ LINE_HELP = (
 
 
 def add_on_site_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> None:
-    """Add ``scan``, ``probe`` and ``commission``."""
+    """Add ``scan``, ``probe``, ``commission`` and ``schema``."""
 
     @app.command()
     def scan(
@@ -126,3 +126,14 @@ def add_on_site_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> 
 
         wish = Wish(seconds, display or (), ct, vt, clamp, number, by, ask, save)
         raise typer.Exit(run_commission(screen(json), meter, site, wish))
+
+    @app.command()
+    def schema(
+        kind: Annotated[str, typer.Argument(help="profile or site.")],
+        out: Annotated[Path | None, typer.Option("--out", help="The file to write. [default: the screen]")] = None,
+        json: Json = False,
+    ) -> None:
+        """Print the JSON Schema by which an editor completes profiles and site files."""
+        from meterline.cli.schema import schema as run_schema
+
+        run_schema(screen(json), kind, out)
