@@ -32,6 +32,8 @@ NOISE_ENDS_S = 0.1
 """A full answer's worth of bytes, then this long nothing, and still no answer in it: it will not become one. [s]"""
 HALF_OPEN_AFTER = 3
 """Unanswered questions in a row after which a connection may be taken for dead and made anew."""
+TOLD_S = 0.5
+"""Meters that were told something, and do not answer, get this long to do it. [s]"""
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 8.0
 PORT_RETRY_MOST_S = 2.0
 """To look for a port of one's own costs nothing: an adapter plugged in again is found soon. [s]"""
@@ -131,6 +133,7 @@ class Line:
         self._retry_at, self._retry_s = 0.0, RETRY_FIRST_S
         self._down: LineDown | None = None
         self._unanswered = 0
+        self._known_s: float | None = None
         self._transaction = 0
         self.reconnects = self.echoes = self.switches = 0
 
@@ -166,6 +169,7 @@ class Line:
         *,
         keep_quiet: bool = True,
         settings: LineSettings | None = None,
+        within_s: float | None = None,
     ) -> Outcome:
         """Put one question and wait for its answer.
 
@@ -180,7 +184,10 @@ class Line:
             meter resembles may this be false.
         settings
             Speed and parity the meter needs; those of the bus if None.
+        within_s
+            The meter is known to begin its answers within this time; never more than usual is waited. [s]
         """
+        self._known_s = within_s
         stale = self._transport.is_open
         wanted = settings or self.bus.settings
         question = make()
@@ -193,6 +200,22 @@ class Line:
             question = rest
             outcome = _joined(outcome, await self._ask_once(rest, gap_s, keep_quiet, wanted))
         return outcome
+
+    async def tell(self, frame: bytes, settings: LineSettings | None = None) -> Exchange:
+        """Send what nobody answers, and keep quiet until every meter has taken it in."""
+        loop = asyncio.get_running_loop()
+        wanted = settings or self.bus.settings
+        try:
+            await self._ready(loop)
+            if wanted == self.settings:
+                await self._hush(loop, wanted.silence_s)
+            else:
+                await self._switch(loop, wanted, wanted.silence_s)
+            self._transport.write(frame)
+        except LineDown as down:
+            return Exchange(b"", b"", self._clock.now_ns(), None, down.cause)
+        self._free_at = loop.time() + len(frame) * wanted.character_s + TOLD_S
+        return Exchange(frame, b"", self._clock.now_ns(), None, "broadcast")
 
     def unanswered(self) -> None:
         """A question that was not put through `ask` had no answer."""
@@ -236,8 +259,9 @@ class Line:
                 self._free_at - sent_s,
                 question.answer_length,
             )
-        if isinstance(error, LineDown | FrameError) and not self.frames_by_silence:
-            self._transport.hang_up()
+        nameless = self.bus.tid_check == "lenient" and isinstance(error, Silent | Garbled)
+        if nameless or (isinstance(error, LineDown | FrameError) and not self.frames_by_silence):
+            self._transport.hang_up()  # where answers have no id, a late one must not reach the next question
         elif isinstance(error, Silent | Garbled) and self.frames_by_silence and keep_quiet:
             self._free_at += self._patience_s(question)
         if isinstance(error, Silent) and not raw:
@@ -258,7 +282,8 @@ class Line:
 
     def _within_s(self, question: Question) -> float:
         """How long the meter may take: as the bus says, else as its protocol allows, but not less than usual. [s]"""
-        return self.bus.timeout_s or max(self.bus.answer_within_s, question.slowest_s)
+        usual_s = self.bus.timeout_s or max(self.bus.answer_within_s, question.slowest_s)
+        return usual_s if self._known_s is None else min(self._known_s, usual_s)
 
     @property
     def _character_s(self) -> float:
@@ -354,9 +379,12 @@ class Line:
     async def _hush(self, loop: asyncio.AbstractEventLoop, gap_s: float) -> bytes:
         """Wait until the line may be used, throwing away what still arrives; a stream needs no emptying."""
         if not self.frames_by_silence:
+            late = self._transport.drain() if self.bus.tid_check == "lenient" else b""
+            if late:
+                self._received.clear()
             if (wait := self._free_at + gap_s - loop.time()) > 0:
                 await asyncio.sleep(wait)
-            return b""
+            return late
         self._received.clear()
         patience = loop.time() + 2 * self.bus.answer_within_s + 1.0
         late = self._transport.drain()

@@ -8,10 +8,12 @@ from decimal import Decimal
 from collector.decode_items import ItemDecoder
 from collector.plan_items import ItemBlock, alone, item_plan
 from collector.protocols.dlt645 import (
+    FREEZE,
     FROM_METER,
     MORE,
     READ_ADDRESS,
     REFUSAL,
+    SET_CLOCKS,
     Frame,
     frames_in,
     meaning,
@@ -30,6 +32,9 @@ _SAY = Texts(
     {
         "read": ("meter {address}: read {di}", "表 {address}：读 {di}"),
         "address": ("any meter: what is your address?", "读通信地址（任意表）"),
+        "time": ("all meters: it is {data} (YYMMDDhhmmss)", "广播校时：{data}（YYMMDDhhmmss）"),
+        "freeze": ("all meters: freeze at {data} (MMDDhhmm, 99 every)", "广播冻结：{data}（MMDDhhmm，99 为任意）"),
+        "nobody": ("nobody answers a broadcast", "广播无应答"),
         "is": ("address {address}", "地址 {address}"),
         "refused": ("error {code}: {meaning}", "错误 {code}：{meaning}"),
         "data": ("data {data}", "数据 {data}"),
@@ -66,6 +71,9 @@ def describe_frames(exchange: Exchange, profile: Profile | None, language: Langu
     request = _only_frame(exchange.request)
     assert request is not None
     page = profile if isinstance(profile, Dlt645Profile) else None
+    if request.control in (SET_CLOCKS, FREEZE):
+        said = "time" if request.control == SET_CLOCKS else "freeze"
+        return _SAY(said, language, data=request.data[::-1].hex()), _SAY("nobody", language)
     if request.control == READ_ADDRESS:
         return _SAY("address", language), _answer(exchange, request, None, language)
     block = _block(page, _di(request)) if page else None

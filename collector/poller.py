@@ -134,6 +134,12 @@ class BusMaster:
 
     async def _run_errand(self, *, idle: bool) -> bool:
         """Ask one question that has no slot to keep; False if there is none to ask now."""
+        if idle and (frame := self._desk.broadcasts.due(self.clock.now_ns())) is not None:
+            for settings in sorted(self._desk.broadcasts.settings, key=str):
+                exchange = await self.line.tell(frame, settings)
+                if self._tap is not None:
+                    self._tap(next(iter(self._desk.broadcasts.watches)), exchange)
+            return True
         picked = self._desk.errands.pick(self.clock.now_ns(), idle=idle, ready=self._is_well)
         if picked is None:
             return False
@@ -204,7 +210,17 @@ class BusMaster:
         desk = self._desk
         contact = self._contacts[turn.meter]
         work = desk.begin(turn)
-        contact.asked(self.clock.monotonic_s(), self.clock.now_ns())
+        begun_s, was_silent = self.clock.monotonic_s(), bool(contact.failures)
+        contact.asked(begun_s, self.clock.now_ns())
+        try:
+            await self._ask_all(turn, contact, work)
+        finally:
+            if was_silent:
+                desk.probes.spend(self.clock.monotonic_s() - begun_s)
+
+    async def _ask_all(self, turn: Turn[Work], contact: Contact, work: Work) -> None:
+        """Ask what is left of a turn, until it is through or the meter is to be left."""
+        desk = self._desk
         while work.todo:
             unsure = contact.unanswered or (contact.failures and not work.reached)
             if unsure and not await self._reach(contact, work):
@@ -213,6 +229,10 @@ class BusMaster:
             block, decoder = work.todo[0]
             if turn.rank == 0 and not block.has_counter:
                 self._schedule.put_back(turn, rank=1)
+                return
+            if (wait_ns := desk.before_boundary(turn, contact, block)) is not None:
+                self._schedule.put_back(turn, turn.rank)
+                await self._sleep(wait_ns)
                 return
             outcome = await self._ask(contact, contact.dialect.request(block))
             work.exchanges.append(outcome.exchange)
@@ -252,7 +272,10 @@ class BusMaster:
             spent = Silent(f"{contact.meter.id} has been asked as often as its battery allows today")
             return Outcome(b"", spent, Exchange(b"", b"", now_ns, None, spent.cause))
         contact.budget.spend(now_ns)
-        outcome = await put(self.line, contact.dialect, request, contact.meter, keep_quiet=keep_quiet)
+        within_s = contact.within_s
+        outcome = await put(
+            self.line, contact.dialect, request, contact.meter, keep_quiet=keep_quiet, within_s=within_s
+        )
         figures = contact.figures
         if outcome.exchange.request:
             figures["requests"] += 1
@@ -263,16 +286,35 @@ class BusMaster:
             figures["good"] += 1
         else:
             contact.count(error)
-        # Whatever came instead, however much of it: the answer itself may still be on its way.
-        if self.line.frames_by_silence and isinstance(error, Silent | Garbled):
+        if self.line.frames_by_silence and (
+            isinstance(error, Silent) or (isinstance(error, Garbled) and not _came_damaged(outcome))
+        ):
             contact.unanswered.add(contact.dialect.likeness(request))
+        if outcome.late and within_s is not None:
+            contact.patience.hasty()
         if exchange.answered_ns is not None:
             figures["response_ms"] = outcome.took_s * 1000
+            contact.patience.took(outcome.took_s - self._wire_s(exchange))
         if self._tap is not None:
             if outcome.late and self.line.frames_by_silence:
                 self._tap(contact.meter.id, Exchange(b"", outcome.late, exchange.sent_ns, exchange.sent_ns, "late"))
             self._tap(contact.meter.id, exchange)
         return outcome
+
+    def _wire_s(self, exchange: Exchange) -> float:
+        """Time the bytes of an exchange took on the line. [s]"""
+        if not self.line.frames_by_silence:
+            return 0.0
+        return (len(exchange.request) + len(exchange.response)) * self.line.settings.character_s
+
+
+def _came_damaged(outcome: Outcome) -> bool:
+    """Whether exactly one answer's worth of bytes came that begins as the answer does: it is here, and no good.
+
+    Of any other noise, however much of it, the answer itself may still be on its way.
+    """
+    response, request = outcome.exchange.response, outcome.exchange.request
+    return len(response) == outcome.expected and response[:2] == request[:2]
 
 
 def _at_once(bus: Bus, contacts: dict[str, Contact]) -> int:

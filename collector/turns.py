@@ -12,12 +12,12 @@ from typing import Protocol
 
 from collector.contact import Contact, Prepared
 from collector.dialects import Decoder, dialect_of
-from collector.errand_desk import errand_desk
+from collector.errand_desk import broadcasts_of, errand_desk
 from collector.errands import Row
 from collector.plausibility import Plausibility
 from collector.requests import Piece, requests_by_column, reshaped
 from collector.schedule import QUARTER_NS, Schedule, Turn, periods_of
-from meterline.clock import Clock
+from meterline.clock import NS, Clock
 from meterline.errors import BusError, Garbled, LineDown, Refused, Silent
 from meterline.plant import Plant
 from meterline.profiles import Rate
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 MOST_PARTED = 12
 """Requests that may be parted in one turn; the rest is found out in the next ones."""
+MOST_REST_S = 1.0
+"""Longest rest of a line before a quarter hour. [s]"""
 MISSING = int(Quality.MISSING)
 OVERRUN = "overrun"
 """Cause of a `MissingSpan` for slots that were given up because the line, or the gateway, was busy."""
@@ -87,6 +89,25 @@ class Work:
         self.cause = ""
 
 
+class ProbeBudget:
+    """The share of a line's time that silent meters may have between them, beyond the one look a minute each has."""
+
+    SHARE, MOST_S = 0.05, 2.0
+
+    def __init__(self, now_s: float) -> None:
+        self._left_s, self._at_s = self.MOST_S, now_s
+
+    def allows(self, now_s: float) -> bool:
+        """Whether there is any left."""
+        self._left_s = min(self._left_s + (now_s - self._at_s) * self.SHARE, self.MOST_S)
+        self._at_s = now_s
+        return self._left_s > 0
+
+    def spend(self, seconds: float) -> None:
+        """A silent meter has taken this much. [s]"""
+        self._left_s -= seconds
+
+
 class TurnDesk:
     """All meters of one bus, whose turn it is, and what is told to the sink.
 
@@ -96,6 +117,8 @@ class TurnDesk:
         Meter -> what is known of reaching it.
     errands
         What the meters are asked beside their turns.
+    broadcasts
+        What all of them may be told.
     clock_state
         Says how far the stamping clock can be believed.
     """
@@ -115,7 +138,11 @@ class TurnDesk:
         # Inputs of one module answer under one address: each other's debts count.
         for contact in self.contacts.values():
             contact.unanswered = owed.setdefault(contact.meter.address, contact.unanswered)
-        self.errands = errand_desk(self.contacts, plant.site.site.zone, clock.now_ns(), missed_since_ns)
+        zone = plant.site.site.zone
+        self.errands = errand_desk(self.contacts, zone, clock.now_ns(), missed_since_ns)
+        self.broadcasts = broadcasts_of(bus, self.contacts, zone, lambda: self.clock_state())
+        self.probes = ProbeBudget(clock.monotonic_s())
+        self._counters_matter = len(self.contacts) > 1 and QUARTER_NS % periods_of(rates)[Rate.NORMAL] == 0
         self.schedule: Schedule[Work] = Schedule(
             periods_of(rates), {name: _rates_of(contact) for name, contact in self.contacts.items()}, self._rank
         )
@@ -151,9 +178,26 @@ class TurnDesk:
             now_s = self.clock.monotonic_s()
             if not contact.is_due(now_s, self.clock.now_ns(), self.bus.answer_within_s):
                 return None
-            return 1 if contact.is_overdue(now_s) else 3
+            if contact.is_overdue(now_s):
+                return 1
+            return 3 if self.clock.factor != 1.0 or self.probes.allows(now_s) else None
         # Of several meters, all counters first; a lone meter's plan begins with its counters anyway.
         return 0 if slot_ns % QUARTER_NS == 0 and Rate.NORMAL in rates and len(self.contacts) > 1 else 1
+
+    def before_boundary(self, turn: Turn[Work], contact: Contact, block: Piece) -> int | None:
+        """The quarter hour that a question without counters would outlast: the line waits for it. [ns]
+
+        At most once a quarter of an hour the line rests for as long as one answer takes, so that the counters of all
+        meters are read as soon after the boundary as it allows.
+        """
+        if block.has_counter or not self._counters_matter:
+            return None
+        now_ns = self.clock.now_ns()
+        boundary_ns = (turn.slot_ns // QUARTER_NS + 1) * QUARTER_NS
+        if now_ns >= boundary_ns:  # it has come while this turn was under way
+            return now_ns if self.schedule.next_ns() == boundary_ns else None
+        takes_s = min(contact.figures["response_ms"] / 1000, MOST_REST_S)
+        return boundary_ns if (boundary_ns - now_ns) / NS <= takes_s * self.clock.factor else None
 
     # --- what came of a question -------------------------------------------------------------------------------------
 

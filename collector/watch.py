@@ -35,6 +35,8 @@ class Watch:
     ----------
     clock_offset_s
         How far the meter's clock was ahead of ours when it was last read; None if it never was. [s]
+    clock_read_ns
+        When that was. [ns]
     number
         The number it gave; None if it was never asked.
     is_other
@@ -48,6 +50,7 @@ class Watch:
         self._clock: dict[str, tuple[int, int]] = {}
         self._of_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self.clock_offset_s: float | None = None
+        self.clock_read_ns = 0
         self.number: int | None = None
         self.is_other = False
         self._warned = ""
@@ -124,7 +127,7 @@ class Watch:
         offset = offset_s(date, time, at_ns, self._zone)
         if offset is None:
             return True
-        self.clock_offset_s = offset
+        self.clock_offset_s, self.clock_read_ns = offset, at_ns
         drifts = abs(offset) > DRIFT_S
         self._warn("clock", f"its clock is {offset:+.0f} s from ours" if drifts else "")
         return drifts

@@ -129,6 +129,9 @@ class Bus(Document):
     tid_check: Literal["strict", "lenient"] = "strict"
     """``lenient`` for a gateway that does not return the transaction id of the question: unit, function and length
     must do, one question at a time, and the connection is made anew after each time-out."""
+    broadcasts: tuple[Literal["time", "freeze"], ...] = ()
+    """What may be told to all DL/T 645 meters of the line, once a day: the ``time`` (corrections up to five minutes),
+    and to ``freeze`` their counters each midnight. The only frames that change anything in a meter; off by default."""
     echo: bool = False
     """The adapter plays back what we send: compare and drop it."""
     registration: str | None = None
@@ -169,6 +172,8 @@ class Bus(Document):
             raise ValueError("'in_flight' and 'tid_check' belong to lines of kind: modbus-tcp; remove them")
         if self.tid_check == "lenient" and (self.in_flight or 1) > 1:
             raise ValueError("without transaction ids only one question can be open; remove 'in_flight'")
+        if self.kind == "modbus-tcp" and self.broadcasts:
+            raise ValueError("'broadcasts' are for DL/T 645 meters, which hang on serial lines; remove it")
         if self.kind == "modbus-tcp" and self.echo:
             raise ValueError("'echo' belongs to serial lines; a Modbus/TCP connection has none: remove it")
         return self

@@ -197,12 +197,15 @@ class Wires:
     ----------
     noise
         What becomes of a byte on the way to us.
+    may_tell
+        Whether broadcasts of DL/T 645 are switched on; else nothing but reading may leave the port.
     """
 
     def __init__(self, drops: list[Drop]) -> None:
         self.drops = drops
         self.noise: Callable[[int], int] = lambda byte: byte
         self.asked = 0
+        self.may_tell = False
         self._sendings: list[_Sending] = []
         self._ear: WireEnd | None = None
 
@@ -285,7 +288,9 @@ class WireEnd:
         if not self._open:
             raise LineDown("closed")
         self.wires.asked += 1
-        assert only_reads(data), f"something else than reading left the port: {data.hex(' ')}"
+        assert only_reads(data) or (self.wires.may_tell and only_tells(data)), (
+            f"something else than reading left the port: {data.hex(' ')}"
+        )
         self.wires.send(data, self.settings, self)
 
     async def read(self, until_s: float) -> bytes:
@@ -318,6 +323,13 @@ def only_reads(data: bytes) -> bool:
     if records := list(RecordFraming().requests(data)):
         return all(control in (0x5B, 0x7B) for _, control in records)
     return data[1] in (3, 4)
+
+
+def only_tells(data: bytes) -> bool:
+    """Whether it is a broadcast of DL/T 645: the time, or to freeze each midnight."""
+    return [(address, pdu[0]) for _, address, pdu in ItemFraming().requests(data)] in (
+        [("9" * 12, 0x08)], [("9" * 12, 0x16)]
+    )  # fmt: skip
 
 
 def frames_of(drops: list[Drop]) -> Iterator[bytes]:
