@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from meterline.cli.energy_app import add_energy_commands
 from meterline.cli.line_app import add_line_commands
 from meterline.cli.on_site_app import add_on_site_commands
 from meterline.cli.proof_app import add_proof_commands
@@ -200,13 +201,17 @@ def gateway(
     show_key: Annotated[
         bool, typer.Option("--show-key", help="Print the public key the head-end's file needs, and end.")
     ] = False,
+    last_good: Annotated[
+        bool,
+        typer.Option("--last-good", help="Where the files cannot be used or crash, run with those that last worked."),
+    ] = False,
     clock: Clock = None,
     json: Json = False,
 ) -> None:
     """Run a gateway: poll the buses, keep everything in the journal, deliver it to the head-end."""
     from meterline.cli.services import gateway as run_gateway
 
-    raise typer.Exit(run_gateway(screen(json), file, clock, show_key=show_key))
+    raise typer.Exit(run_gateway(screen(json), file, clock, show_key=show_key, last_good=last_good))
 
 
 @app.command()
@@ -406,6 +411,7 @@ def grafana_remove(url: GrafanaUrl, token_file: TokenFile, json: Json = False) -
 add_line_commands(app, bench_app, screen)
 add_on_site_commands(app, screen)
 add_proof_commands(app, screen)
+add_energy_commands(app, screen)
 
 
 def run() -> NoReturn:

@@ -7,6 +7,7 @@ import os
 import re
 
 from meterline.cli.commission_texts import COMMISSION_TEXTS
+from meterline.cli.energy_texts import ENERGY_TEXTS
 from meterline.cli.line_texts import LINE_PROBLEMS_ZH
 from meterline.cli.plan_texts import PLAN_PROBLEMS_ZH, PLAN_TEXTS
 from meterline.cli.probe_texts import PROBE_TEXTS
@@ -196,6 +197,7 @@ TEXTS = Texts({
     **SCAN_TEXTS,
     **PROBE_TEXTS,
     **COMMISSION_TEXTS,
+    **ENERGY_TEXTS,
     **PROOF_TEXTS,
 })  # fmt: skip
 

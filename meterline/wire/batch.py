@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import zstandard
@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from meterline.errors import WireError
-from meterline.readings import ClockState, Column, MissingSpan, Poll, Shape, Source
+from meterline.readings import ClockState, Column, Exchange, MissingSpan, Poll, Shape, Source
 from meterline.wire import fields
 from meterline.wire.fields import MS, folded, listed, short_text, stamp, unfolded
 from meterline.wire.hours import MOST_HOURS, HourDigest, hour_body, read_hour
@@ -36,7 +36,16 @@ _CONTEXT = b"meterline-batch-1\n"
 _LEVEL = 3
 
 
-def frames_digest(polls: Iterable[Poll]) -> bytes:
+class HasExchanges(Protocol):
+    """A poll, or what is kept of one: its frames."""
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """In the order of the requests."""
+        ...
+
+
+def frames_digest(polls: Iterable[HasExchanges]) -> bytes:
     """SHA-256 over the raw frames of the polls: per exchange 4-byte lengths and bytes of request and response."""
     digest = hashlib.sha256()
     for poll in polls:

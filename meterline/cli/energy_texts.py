@@ -1,0 +1,59 @@
+"""What the commands about energy say."""
+
+from __future__ import annotations
+
+ENERGY_TEXTS: dict[str, tuple[str, str]] = {
+    # --- trace
+    "trace.head": ("{meter} ({name}), {measurand}", "{meter}（{name}），{measurand}"),
+    "trace.interval": ("Interval {start} - {end}: {value}", "区间 {start} – {end}：{value}"),
+    "trace.nothing": ("nothing is known", "无数据"),
+    "trace.accounted": (
+        "  revision {revision} of {at} ({reason}); measured {coverage}; {quality}",
+        "  第 {revision} 版，{at}（{reason}）；实测 {coverage}；{quality}",
+    ),
+    "trace.earlier": (
+        "  before: revision {revision}, {value} ({reason})",
+        "  此前：第 {revision} 版，{value}（{reason}）",
+    ),
+    "trace.event": ("  the counter: {event}", "  表码事件：{event}"),
+    "trace.reading": (
+        "{number}. The display showed {shown} when read at {at} ({quality})",
+        "{number}. {at} 读得显示值 {shown}（{quality}）",
+    ),
+    "trace.ratio": (
+        "   primary {primary}, with {ratio}, in force since {since}",
+        "   一次值 {primary}，变比 {ratio}，自 {since} 起",
+    ),
+    "trace.instrument": (
+        "   profile {profile}; serial {serial}, class {accuracy}, certificate {certificate} until {until}",
+        "   点表 {profile}；表号 {serial}，准确度 {accuracy}，检定证书 {certificate}，有效期至 {until}",
+    ),
+    "trace.batch": (
+        "   batch {seq} of gateway {gateway}, epoch {epoch}, row {place}",
+        "   网关 {gateway}，世代 {epoch}，批次 {seq}，第 {place} 行",
+    ),
+    "trace.signature": ("   signature {verdict}; digest {digest}", "   签名{verdict}；摘要 {digest}"),
+    "trace.verified": ("verified with the gateway's key", "已用网关公钥验证"),
+    "trace.wrong": ("DOES NOT FIT the gateway's key", "与网关公钥不符"),
+    "trace.no_key": ("not checked: no key of this gateway in headend.yaml", "未验证：headend.yaml 中无该网关公钥"),
+    "trace.unreadable": ("unreadable", "无法解读"),
+    "trace.made": (
+        "   formed {at} by {software}; clock {clock}",
+        "   生成于 {at}，软件 {software}；时钟 {clock}",
+    ),
+    "trace.redated": (
+        "   the gateway's clock was not set when this was read; the times were corrected by {ms} ms",
+        "   读取时网关时钟未校准，时间已修正 {ms} 毫秒",
+    ),
+    "trace.frames_hash": (
+        "   frames on the wire: kept by the gateway (--gateway-data), SHA-256 {hash}",
+        "   线上报文保存在网关（--gateway-data），SHA-256 {hash}",
+    ),
+    "trace.frames_fit": (
+        "   frames on the wire, as signed:",
+        "   线上报文，与签名一致：",
+    ),
+    "trace.frames_differ": ("   the frames kept there are NOT those that were signed:", "   所存报文与签名不符："),
+    "trace.no_evidence": ("The store has no batch for it any more.", "存储中已无对应批次。"),
+    "quality.good": ("good", "正常"),
+}
