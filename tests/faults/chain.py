@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from meterline.clock import ScaledClock, SystemClock
 from tests.faults.checker import Checker, Counted, Excuse, Oracle, Violations
-from tests.faults.evidence import newest_slots, stored_keys
+from tests.faults.evidence import newest_slots, stored_keys, whole
 from tests.faults.mqtt_proxy import MqttProxy
 from tests.faults.plant_files import GATEWAY, METERS, Wish, write_plant
 from tests.faults.program import Program
@@ -221,8 +221,9 @@ class Chain:
         return all(newest.get(meter, 0) >= max(1, after_ns) for meter in meters)
 
     def drained(self) -> bool:
-        """Whether everything the gateway's journal holds is stored or declared."""
-        return self.checker.note_journal(self.data / "journal") <= stored_keys(self.store)
+        """Whether everything the gateway's journal holds is stored or declared, and nothing below it is open."""
+        stored = stored_keys(self.store)
+        return self.checker.note_journal(self.data / "journal") <= stored and whole(stored)
 
     def recover(self, since: float, within_s: float, meters: Sequence[str] = METERS) -> Recovery:
         """Wait until live data is fresh and the backlog is gone; both counted from the fault's end."""
@@ -239,7 +240,13 @@ class Chain:
 
     def settle(self, within_s: float = 30.0) -> None:
         """Wait until nothing is the matter."""
-        wait_until(lambda: self.fresh() and self.drained(), within=within_s, every=0.1, what="a chain without backlog")
+
+        def settled() -> bool:
+            for program in (self.gateway, self.headend):
+                assert program.running, f"{program.name} ended by itself:\n{program.last_words()}"
+            return self.fresh() and self.drained()
+
+        wait_until(settled, within=within_s, every=0.1, what="a chain without backlog")
 
     def judge(self, until_ns: int | None = None) -> tuple[Violations, Counted]:
         """Everything up to now, slots on their way left out."""
@@ -248,7 +255,8 @@ class Chain:
         return self.checker.look(
             store=self.store, oracle=Oracle(self.state), excuses=self.excuses,
             until_ns=until_ns // self.period_ns * self.period_ns,
-            clean=None if self.wish.real_clock else self.doubts,
+            clean=self.doubts if self.wish.judge_slots and not self.wish.real_clock else None,
+            slots=self.wish.judge_slots,
         )  # fmt: skip
 
     def _watch(self) -> None:

@@ -133,6 +133,7 @@ class Checker:
         excuses: Iterable[Excuse],
         until_ns: int,
         clean: Iterable[Excuse] | None = None,
+        slots: bool = True,
     ) -> tuple[Violations, Counted]:
         """Judge everything up to a moment.
 
@@ -142,6 +143,8 @@ class Checker:
             Slots from here on are still on their way. [ns]
         clean
             Times in which a meter may be in doubt; None: nothing is said about quality.
+        slots
+            Whether each slot is looked for.
         """
         bad, counted = Violations(), Counted()
         days = read_days(store, check=True)
@@ -166,7 +169,8 @@ class Checker:
         self._rows(days.rows, stored, bad)
         ahead = {place: self._ahead(message, received[place], oracle) for place, message in stored.items()}
         self._values(stored, ahead, oracle, bad, counted, clean)
-        self._slots(stored, ahead, declared, oracle, sorted(excuses), until_ns, bad, counted)
+        if slots:
+            self._slots(stored, ahead, declared, oracle, sorted(excuses), until_ns, bad, counted)
         return bad, counted
 
     # --- inside ----------------------------------------------------------------------------------------------------

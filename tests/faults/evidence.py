@@ -229,3 +229,11 @@ def stored_keys(folder: Path) -> set[tuple[str, int]]:
         except sqlite3.Error:
             continue
     return keys
+
+
+def whole(keys: set[tuple[str, int]]) -> bool:
+    """Whether no number is missing below the highest one of any epoch."""
+    highest: dict[str, int] = {}
+    for epoch, seq in keys:
+        highest[epoch] = max(seq, highest.get(epoch, 0))
+    return len(keys) == sum(highest.values())

@@ -18,6 +18,7 @@ Orders are a JSON object, target -> what to do:
 ``disk``                   ``full``, ``read-only``, ``eio`` (syncs fail), ``slow`` with ``"s"``; ``power-cut`` with
                           ``"nth"``: SIGKILL instead of that sync. How long each file was at its last sync is written
                           down beside the orders, so that the rest can be taken away.
+``quota``                  ``{"bytes": 5000}``: the journal may take so much
 ``clock``                  ``{"do": "shift", "s": 3600}``: the wall clock is so much ahead
 ========================  =========================================================================================
 """
@@ -38,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 _LOOK_S = 0.02
+_SMALL_SEGMENT = 1500
 
 
 class Orders:
@@ -158,6 +160,24 @@ def hook_disk(orders: Orders) -> None:
         setattr(owner, name, wrapped)
 
 
+def hook_quota(orders: Orders) -> None:
+    """A quota of so many bytes and segments to match: the least the settings allow takes hours to fill."""
+    from gateway_firmware_py import main, retention
+    from gateway_firmware_py.journal import Journal
+
+    original = retention.over_quota
+
+    def over_quota(journal: Journal, frames: Any, rules: Any) -> bool:
+        most: int | None = orders.of("quota").get("bytes")
+        return original(journal, frames, rules) if most is None else journal.size > most
+
+    for home in (retention, main):
+        vars(home)["over_quota"] = over_quota
+    defaults = Journal.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["segment_bytes"] = _SMALL_SEGMENT
+
+
 def hook_clock(orders: Orders) -> None:
     """A wall clock that is wrong; the monotonic one is not touched, as on a real box."""
     from meterline import clock
@@ -182,6 +202,8 @@ def main() -> None:
     for target in filter(None, targets.split(",")):
         if target == "disk":
             hook_disk(orders)
+        elif target == "quota":
+            hook_quota(orders)
         elif target == "clock":
             hook_clock(orders)
         else:

@@ -90,6 +90,9 @@ class Wish:
     """``module:NAME`` -> value: pauses that would outlast a test are shortened; the page of the fault says so."""
     real_clock: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    judge_slots: bool = True
+    """False where the plant's clock is so fast that a moment's load of this machine is days of the plant: then only
+    numbers, values, chain and energy are judged, and not whether a line kept its slots."""
 
 
 def write_plant(folder: Path, wish: Wish, *, bus_port: int, gateway_broker: int, headend_broker: int, web: int) -> None:

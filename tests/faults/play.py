@@ -81,12 +81,15 @@ class Scene:
 
 
 STAGES: dict[str, Wish] = {}
+LONG: set[str] = set()
 SCENES: list[Scene] = []
 
 
-def stage(name: str, wish: Wish) -> str:
-    """Give a kind of chain a name; scenes of one stage share chains."""
+def stage(name: str, wish: Wish, *, long: bool = False) -> str:
+    """Give a kind of chain a name; scenes of one stage share chains. The long ones are begun first."""
     STAGES[name] = wish
+    if long:
+        LONG.add(name)
     return name
 
 

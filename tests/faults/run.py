@@ -18,7 +18,7 @@ from tests.faults.checker import Counted, Violations
 from tests.faults.energy import kwh_error
 from tests.faults.evidence import open_message, read_days
 from tests.faults.plant_files import METERS, RATIOS
-from tests.faults.play import SCENES, STAGES, Play, Profile, Scene
+from tests.faults.play import LONG, SCENES, STAGES, Play, Profile, Scene
 
 MOST_LINES_PER_MIN = 60
 ROUNDING_KWH = 2e-6
@@ -93,7 +93,7 @@ def jobs_of(scenes: Iterable[Scene], profile: Profile, seed: int, folder: Path) 
     for scene in scenes:
         grouped.setdefault(scene.stage, []).append(SCENES.index(scene))
     jobs = [Job(name, tuple(places), profile, seed, folder) for name, places in grouped.items()]
-    return sorted(jobs, key=lambda job: -len(job.scenes))
+    return sorted(jobs, key=lambda job: (job.stage not in LONG, -len(job.scenes)))
 
 
 def play_all(jobs: list[Job], workers: int) -> list[Row]:

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.faults.chain import Chain
-from tests.faults.evidence import journal_records
+from tests.faults.evidence import journal_records, read_days
 from tests.faults.mqtt_proxy import MqttProxy
 from tests.faults.plant_files import Wish, write_gateway
 from tests.faults.play import Play, plays, stage
@@ -20,6 +20,7 @@ from tests.faults.scenes_network import QUICK
 from tests.servers.waiting import wait_until
 
 DISK = stage("disk", Wish(hooks=("gateway@disk",), constants=QUICK))
+QUOTA = stage("quota", Wish(hooks=("gateway@quota",), constants={**QUICK, "gateway_firmware_py.batcher:PRUNE_S": 0.5}))
 DAMAGE = stage("damage", Wish(constants=QUICK))
 
 
@@ -82,6 +83,41 @@ def slow_disk(chain: Chain, play: Play) -> None:
     chain.pass_time(7)
     chain.order("gateway", {})
     play.expect(play.said("gateway", "disk-slow: "), "the slow disk was not named")
+
+
+@plays("C02", on=QUOTA)
+def quota_full_of_unsent(chain: Chain, play: Play) -> None:
+    """The link is down until the quota is full of what nobody has: the oldest goes, and each number of it is told."""
+    chain.settle()
+    chain.up.refuse()
+    chain.order("gateway", {"quota": {"bytes": 5000}})
+    until = time.monotonic() + play.count(14, 60)
+    while time.monotonic() < until:
+        chain.checker.note_journal(chain.data / "journal")
+        chain.pass_time(0.3)
+    chain.order("gateway", {})
+    chain.up.heal()
+    play.over()
+    chain.settle()
+    told = {reason for _, _, _, reason in read_days(chain.store).lost}
+    play.expect(told == {"quota"}, f"told lost: {sorted(told)}")
+
+
+@plays("F06", on=QUOTA)
+def asked_for_what_is_pruned(chain: Chain, play: Play) -> None:
+    """The store is gone and the gateway has pruned what was acknowledged: what it has comes again, the rest is told."""
+    chain.pass_time(3)
+    chain.settle()
+    chain.order("gateway", {"quota": {"bytes": 3000}})
+    wait_until(
+        lambda: chain.checker.note_journal(chain.data / "journal") < chain.checker.committed.keys(), within=20,
+        what="the gateway to prune",
+    )  # fmt: skip
+    chain.pass_time(2)
+    chain.order("gateway", {})
+    chain.headend.kill()
+    shutil.rmtree(chain.store / "hot")
+    chain.headend.start()
 
 
 @plays("C06", on=DAMAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -136,6 +137,21 @@ def slow_store(chain: Chain, play: Play) -> None:
     chain.pass_time(play.count(7, 60))
     chain.order("headend", {})
     play.expect("dropped" not in chain.broker.log(), "the broker dropped messages")
+
+
+@plays("G07", on=INGEST)
+def old_store_put_back(chain: Chain, play: Play) -> None:
+    """The head-end's folder as it was some minutes ago is put back: what came meanwhile is missed and comes again."""
+    chain.headend.stop()
+    backup = chain.folder / "store-backup"
+    shutil.copytree(chain.store, backup)
+    chain.headend.start()
+    chain.pass_time(4)
+    chain.settle()
+    chain.headend.kill()
+    shutil.rmtree(chain.store)
+    backup.rename(chain.store)
+    chain.headend.start()
 
 
 @plays("F09", on=INGEST)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.faults.chain import METERLINE, Chain
+from tests.faults.evidence import read_days
 from tests.faults.plant_files import Wish
 from tests.faults.play import Play, plays, stage
 from tests.faults.scenes_network import QUICK
@@ -20,7 +21,7 @@ ACKNOWLEDGE = "gateway_firmware_py.state:State.acknowledge"
 POLLING = "collector.poller:BusMaster._serve"
 PAHO = "paho.mqtt.client:Client._loop"
 STUCK_S, STALLED_S = 2.0, 3.0
-KILLS = stage("kills", Wish())
+KILLS = stage("kills", Wish(), long=True)
 HOOKED = stage(
     "process",
     Wish(
@@ -42,7 +43,12 @@ def random_kills(chain: Chain, play: Play) -> None:
     dead_ns: int | None = None
     began = time.monotonic()
     for _ in range(kills):
-        chain.pass_time(play.rng.choice((play.rng.uniform(0.0, 1.0), play.rng.uniform(1.0, 4.0))))
+        if play.rng.random() < 0.5:  # else in the middle of starting
+            newest = len(read_days(chain.store).messages)
+            until = time.monotonic() + 5
+            while time.monotonic() < until and len(read_days(chain.store).messages) == newest:
+                chain.pass_time(0.05)
+        chain.pass_time(play.rng.uniform(0.0, 1.0))
         target = play.rng.choice(("gateway", "gateway", "headend", "both"))
         if target != "headend":
             if dead_ns is not None and chain.gateway.said("bus(es)", began):
