@@ -266,7 +266,7 @@ def show_record(console: Console, record: CommissionRecord, plant: Plant, lang: 
         table.add_row(
             Text(text(f"commission.state.{check.state}", lang), style=STYLE[check.state]),
             text(f"check.{check.code}", lang, about=about).strip(),
-            text(check.say, lang, **_filled(check.values)),
+            text(f"say.{check.say}", lang, **_filled(check.values)),
         )
     console.print(table)
     console.print()

