@@ -21,6 +21,7 @@ The one promise: every sequence number ends in the head-end's store or in a `Los
 from __future__ import annotations
 
 from gateway_firmware_py.hatch import ask_gateway
+from gateway_firmware_py.last_good import choose, sources_of
 from gateway_firmware_py.main import public_key, run_gateway
 
-__all__ = ["ask_gateway", "public_key", "run_gateway"]
+__all__ = ["ask_gateway", "choose", "public_key", "run_gateway", "sources_of"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from meterline.readings import MissingSpan, Poll, Quality, Source
@@ -47,16 +48,26 @@ class MeterBook:
 class Troubles:
     """What is wrong now. A state is announced when it begins and when it ends, not while it lasts.
 
+    One that comes and goes all the time is announced a few times a minute at most, and then once how often it has:
+    the log of a gateway that nobody visits must not fill its disk.
+
     Parameters
     ----------
     announce
         Takes one line for a person.
+    monotonic_s
+        For the measure of a minute. [s]
     """
 
-    def __init__(self, announce: Callable[[str], None]) -> None:
-        self._announce = announce
+    def __init__(
+        self, announce: Callable[[str], None], monotonic_s: Callable[[], float] = time.monotonic, *, most: int = 6
+    ) -> None:
+        self._announce, self._monotonic_s, self._most = announce, monotonic_s, most
         self._lock = threading.Lock()
         self._now: dict[str, str] = {}
+        self._spoken: dict[str, tuple[float, int]] = {}  # word -> since when, how many lines since then
+        self.silenced = 0
+        """Lines that were not announced because there were too many."""
 
     def set(self, word: str, detail: str) -> None:
         """`word` is wrong; empty `detail` means it is right again."""
@@ -64,10 +75,25 @@ class Troubles:
             before = self._now.pop(word, "")
             if detail:
                 self._now[word] = detail
-        if detail and not before:
-            self._announce(f"{word}: {detail}")
-        elif before and not detail:
-            self._announce(f"{word}: over")
+            changed = bool(detail) != bool(before)
+            lines = self._lines(word, detail) if changed else []
+        for line in lines:
+            self._announce(line)
+
+    def _lines(self, word: str, detail: str) -> list[str]:
+        """What to say of a change: nothing if too much has been said of this word within the minute."""
+        now_s = self._monotonic_s()
+        since_s, count = self._spoken.get(word, (now_s, 0))
+        lines: list[str] = []
+        if now_s - since_s >= 60.0:
+            if count > self._most:
+                lines.append(f"{word}: has come and gone {count} times in {now_s - since_s:.0f} s")
+            since_s, count = now_s, 0
+        self._spoken[word] = (since_s, count + 1)
+        if count >= self._most:
+            self.silenced += 1
+            return lines
+        return [*lines, f"{word}: {detail}" if detail else f"{word}: over"]
 
     def now(self) -> tuple[str, ...]:
         """``word: detail`` of each, sorted."""

@@ -19,21 +19,24 @@ from gateway_firmware_py.health import HealthDesk, MeterBook, Troubles
 from gateway_firmware_py.journal import Journal
 from gateway_firmware_py.keeper import Keeper
 from gateway_firmware_py.keys import device_key, public_text
+from gateway_firmware_py.last_good import GOOD_S, LastGood
 from gateway_firmware_py.outbox import Outbox
 from gateway_firmware_py.retention import hold_reserve, make_room, over_quota, prune
 from gateway_firmware_py.state import State
 from gateway_firmware_py.supervise import Supervisor, tell_service_manager
 from gateway_firmware_py.timekeeping import Machine, Timekeeper
 from gateway_firmware_py.uplink import Uplink
-from meterline import __version__
 from meterline.clock import Clock
 from meterline.errors import EXIT_FINE, Unreachable
 from meterline.settings import GatewaySettings
+from meterline.software import software_id
 from meterline.wire import Health, Sealed
 
 Sources = dict[str, Callable[[], Awaitable[None]]]
 STOP_S = 4.0
 """Everything has ended, and the last commit is made, within this. [s]"""
+LOOK_S = 1.0
+"""How often the clock is looked at and the watchdog fed. [s]"""
 STUCK_S = 60.0
 """No progress of the committing thread for so long: the service manager's watchdog is no longer fed. [s]"""
 
@@ -43,13 +46,24 @@ def public_key(settings: GatewaySettings) -> str:
     return public_text(device_key(DiskFiles(), settings.data))
 
 
-def run_gateway(settings: GatewaySettings, clock: Clock, *, announce: Callable[[str], None]) -> int:
+def run_gateway(
+    settings: GatewaySettings,
+    clock: Clock,
+    *,
+    announce: Callable[[str], None],
+    configured: Sequence[Path] = (),
+    instead: str = "",
+) -> int:
     """Collect, keep and send until SIGINT or SIGTERM.
 
     Parameters
     ----------
     announce
         Takes one line for a person, at changes of state only.
+    configured
+        The files the settings came from, to be kept as the last good ones once they have proved so; none: not kept.
+    instead
+        Why these are not the settings a person wrote (see `last_good.choose`); shown in health as long as it runs.
 
     Returns
     -------
@@ -74,10 +88,17 @@ def run_gateway(settings: GatewaySettings, clock: Clock, *, announce: Callable[[
             lambda sink: _buses(settings, clock, sink, readers),
             services={"hatch": Hatch(settings.data, readers).run},
         )
+        if instead:
+            gateway.troubles.set("configuration", instead)
+        elif configured:
+            gateway.last_good = LastGood(DiskFiles(), settings.data, configured)
+            gateway.last_good.begin()
         try:
             asyncio.run(gateway.run())
         finally:
             gateway.close()
+        if gateway.last_good is not None:
+            gateway.last_good.end()
     return EXIT_FINE
 
 
@@ -119,7 +140,7 @@ class Gateway:
             gateway=settings.id,
             key=device_key(files, settings.data),
             clock=clock,
-            software=f"meterline {__version__}",
+            software=software_id(),
             open_journal=self._open_journal,
             state=self.state,
             frames=self.frames,
@@ -153,6 +174,8 @@ class Gateway:
         self.outbox.attach(self.keeper)
         self.desk.add(self._figures)
         self.supervisor = Supervisor(self.troubles, clock.monotonic_s)
+        self.last_good: LastGood | None = None
+        self._began_s = clock.monotonic_s()
 
     async def run(self) -> None:
         """Until a signal comes (so it wants the process's main thread)."""
@@ -220,9 +243,18 @@ class Gateway:
             self.timekeeper.look()
             if self.timekeeper.steps != steps:
                 self._announce(f"the clock jumped by {self.timekeeper.last_step_s:+.1f} s; readings are marked")
-            if self._clock.monotonic_s() - self.batcher.progress_s < STUCK_S:
+            now_s = self._clock.monotonic_s()
+            if now_s - self.batcher.progress_s < STUCK_S:
                 tell_service_manager("WATCHDOG=1")
-            await asyncio.sleep(1.0)
+            if self.last_good is not None and self.outbox.stored and now_s - self._began_s >= GOOD_S:
+                self._keep_configuration(self.last_good)
+            await asyncio.sleep(LOOK_S)
+
+    def _keep_configuration(self, last_good: LastGood) -> None:
+        try:
+            last_good.good()
+        except OSError as error:
+            self._announce(f"this configuration works, but cannot be kept as the last good one: {error.strerror}")
 
     def _basics(self, state: str) -> Health:
         epoch = self.keeper.epoch
@@ -235,7 +267,7 @@ class Gateway:
             first_seq=held.first if held else 0,
             next_seq=self.keeper.next_seq,
             acked=self.state.acked(epoch).reaches(),
-            software=f"meterline {__version__}",
+            software=software_id(),
             simulated=self._clock.simulated,
         )
 

@@ -85,6 +85,8 @@ class Outbox:
         self._parked: dict[Key, float] = {}
         self._refusals: dict[Key, int] = {}
         self._in_a_row = 0
+        self.stored = 0
+        """Batches the head-end has newly acknowledged in this life."""
 
     def attach(self, kept: Kept) -> None:
         """Begin with everything that is kept and not acknowledged."""
@@ -248,6 +250,7 @@ class Outbox:
             self._lanes.remove(ack.epoch, ack.received)
             for key in [key for key in self._parked if key[0] == ack.epoch and key[1] in received]:
                 del self._parked[key]
+            self.stored += news
             if news:
                 self._in_a_row = 0
             if ack.wanted:

@@ -226,8 +226,13 @@ class HeadendSettings:
         return self.folder / self.file.data
 
 
-def load_gateway(path: Path) -> GatewaySettings:
+def load_gateway(path: Path, *, folder: Path | None = None) -> GatewaySettings:
     """Read a gateway's file, its site and all profiles.
+
+    Parameters
+    ----------
+    folder
+        Where relative names of data, password and certificate files start; the file's own folder unless given.
 
     Raises
     ------
@@ -252,7 +257,7 @@ def load_gateway(path: Path) -> GatewaySettings:
     if file.journal.quota_mb < needed:
         what = f"{file.journal.quota_mb} MB do not hold {file.journal.keep_days} days of quarter-hour values"
         raise ConfigError([Problem(str(path), "journal.quota_mb", what, f"these meters need at least {needed} MB")])
-    return GatewaySettings(file, path.parent, plant)
+    return GatewaySettings(file, folder or path.parent, plant)
 
 
 def load_headend(path: Path) -> HeadendSettings:

@@ -59,11 +59,15 @@ def announce(line: str) -> None:
 
 def gateway(screen: Screen, file: Path, clock: str | None, *, show_key: bool, last_good: bool) -> int:
     """Run a gateway, or print the public key its head-end must know."""
-    if not last_good:
-        load_gateway(file)  # problems are told before anything is imported
-    from gateway_firmware_py import choose, public_key, run_gateway, sources_of
+    instead = ""
+    if last_good:
+        from gateway_firmware_py import choose
 
-    settings, instead = choose(file) if last_good else (load_gateway(file), "")
+        settings, instead = choose(file)
+    else:
+        settings = load_gateway(file)
+    from gateway_firmware_py import public_key, run_gateway, sources_of
+
 
     if show_key:
         key = public_key(settings)

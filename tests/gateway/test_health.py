@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway_firmware_py.health import HealthDesk, MeterBook, Troubles
+from meterline.clock import ManualClock
 from meterline.readings import MissingSpan
 from meterline.wire import Health, decode_health, encode_health
 from tests.gateway.polls import T0_NS, poll
@@ -38,3 +39,21 @@ def test_meters_and_figures_come_together() -> None:
     assert (health.first_seq, health.next_seq, health.acked) == (1, 9, 4)
     assert health.figures == {"polls": 2.0, "readings": 6.0, "readings_without_value": 0.0, "backlog": 3.0}
     assert health.meters == {"m1": (poll(1).slot_ns, ""), "m2": (poll(2).slot_ns, "garbled")}
+
+
+def test_what_comes_and_goes_all_the_time_is_not_said_all_the_time() -> None:
+    said: list[str] = []
+    clock = ManualClock(0)
+    troubles = Troubles(said.append, clock.monotonic_s)
+    for _ in range(600):
+        troubles.set("disk-slow", "a commit took 2.0 s")
+        troubles.set("disk-slow", "")
+        troubles.set("journal", "")
+        clock.advance(0.5)
+    minutes = 5
+    assert len(said) <= 7 * minutes
+    assert said[:2] == ["disk-slow: a commit took 2.0 s", "disk-slow: over"]
+    assert "disk-slow: has come and gone 240 times in 60 s" in said
+    assert troubles.silenced > 1000
+    troubles.set("journal", "No space left on device")
+    assert said[-1] == "journal: No space left on device", "one word's flood does not drown another"
