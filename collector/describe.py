@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from collector.decode import decode_item
+from collector.describe_answer import describe_whole, speaks_of_whole
 from collector.describe_dlt645 import describe_frames, speaks_dlt645
 from collector.plan import Item, request_plan
 from collector.protocols.modbus import MEANING, TABLE, Read, RtuQuestion, TcpQuestion, crc16
@@ -80,6 +81,8 @@ def describe(
         return "", _SAY(key, language, **({"count": len(exchange.response)} if key == "late" else {}))
     if kind != "modbus-tcp" and speaks_dlt645(exchange.request):
         return describe_frames(exchange, profile, language)
+    if kind != "modbus-tcp" and speaks_of_whole(exchange.request):
+        return describe_whole(exchange, profile, language)
     read = parse_request(kind, exchange.request)
     if read is None:
         return _SAY("unknown", language), exchange.response.hex(" ")

@@ -114,4 +114,4 @@ def _resolution(point: Point | None, factor: Fraction) -> int:
     """The last digit of the display; a float counter has no fixed one."""
     if point is None or (isinstance(point, CellPoint) and (point.type or "").startswith("float")):
         return 1
-    return max(1, int(to_micro(1, point.exponent) * factor))
+    return max(1, int(to_micro(1, point.last_digit) * factor))

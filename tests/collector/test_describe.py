@@ -71,3 +71,34 @@ def test_what_is_no_read_request(frame: str) -> None:
     assert parse_request("serial", bytes.fromhex(frame)) is None
     assert parse_request("serial", VOLTS) == Read(1, Table.INPUT, 0, 4)
     assert describe("serial", exchange(bytes.fromhex(frame) or b"?"))[0] == "a frame of no known kind"
+
+
+def test_a_water_meters_frames_in_words() -> None:
+    """facts/protocols.md, chapter C, frames 1 and 2 (with the sum 13)."""
+    asked = bytes.fromhex("68 10 44 33 22 11 00 33 78 01 03 1F 90 00 80 16")
+    came = "68 10 44 33 22 11 00 33 78 81 16 1F 90 00 00 77 66 55 2C 00 77 66 55 2C 31 01 22 11 05 15 20 21 84 13 16"
+    told = describe("serial", Exchange(asked, bytes.fromhex(came), 0, 1), SHIPPED["cjt188-water"])
+    assert told[0] == "meter 78330011223344, type 10: read 901F"
+    assert told[1] == "volume 556677 m³, clock.time 220131, clock.date 20150511, status.meter 33825"
+    assert describe("serial", Exchange(asked, b"", 0, None, "silent"), None, "zh")[1] == "无应答"
+    wrong = bytes.fromhex(came.replace("13 16", "08 16"))
+    assert describe("serial", Exchange(asked, wrong, 0, 1), None)[1].startswith("35 bytes, but no valid frame")
+
+
+def test_an_mbus_meters_frames_in_words() -> None:
+    """facts/protocols.md, B9."""
+    came = (
+        "68 1F 1F 68 08 02 72 78 56 34 12 24 40 01 07 55 00 00 00 03 13 15 31 00 DA 02 3B 13 01 8B 60 04 37 18 02 18 16"
+    )
+    exchange = Exchange(bytes.fromhex("10 7B 02 7D 16"), bytes.fromhex(came), 0, 1)
+    told = describe("serial", exchange, SHIPPED["mbus-water"])
+    assert told == (
+        "M-Bus meter 2: what are your data?", "volume 12.565 m³, identity.number 12345678, status.meter 0"
+    )  # fmt: skip
+
+
+def test_a_broadcast_in_words() -> None:
+    """facts/protocols.md, B7 row 12."""
+    frame = bytes.fromhex("68 99 99 99 99 99 99 68 08 06 89 67 45 39 38 57 71 16")
+    told = describe("serial", Exchange(frame, b"", 0, None, "broadcast"))
+    assert told == ("all meters: it is 240506123456 (YYMMDDhhmmss)", "nobody answers a broadcast")
