@@ -177,6 +177,9 @@ class Checker:
 
     def _chain(self, stored: dict[tuple[str, int], Message], declared: set[tuple[str, int]], bad: Violations) -> None:
         for (epoch, seq), message in stored.items():
+            edge = self.committed.get((epoch, seq))
+            if edge is not None and open_message(edge, self.key).digest != message.digest:
+                bad.chain.add(("other than the journal's", epoch, seq))
             if seq == 1:
                 if message.prev != GENESIS:
                     bad.chain.add(("first", epoch, seq))
@@ -187,9 +190,6 @@ class Checker:
                     bad.chain.add(("gap", epoch, seq - 1))
             elif before.digest != message.prev:
                 bad.chain.add(("link", epoch, seq))
-            edge = self.committed.get((epoch, seq))
-            if edge is not None and open_message(edge, self.key).digest != message.digest:
-                bad.chain.add(("other than the journal's", epoch, seq))
 
     def _numbers(self, stored: dict[tuple[str, int], Message], declared: set[tuple[str, int]], bad: Violations) -> None:
         ends: dict[str, int] = {}
