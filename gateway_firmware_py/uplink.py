@@ -12,6 +12,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from gateway_firmware_py.health import Troubles
 from gateway_firmware_py.lanes import Key
 from gateway_firmware_py.outbox import Outbox
+from meterline.broker_tls import ends_soon, tls_context, why_refused
 from meterline.errors import UplinkDown, WireError
 from meterline.settings import Broker
 from meterline.wire import (
@@ -98,7 +100,9 @@ class Uplink:
         monotonic_s: Callable[[], float],
         troubles: Troubles,
         announce: Callable[[str], None],
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._now_ns = now_ns
         self._gateway, self._broker, self._folder = gateway, broker, folder
         self._outbox, self._health, self._health_s = outbox, health, health_s
         self._monotonic_s, self._troubles, self._announce = monotonic_s, troubles, announce
@@ -154,6 +158,7 @@ class Uplink:
             self.connected = True
             self.connections += 1
             self._troubles.set("uplink", "")
+            self._look_at_certificate(client)
             self._announce(f"connected to the broker at {self._where}")
             self._serve(client, stop)
             self._farewell(client)
@@ -191,11 +196,10 @@ class Uplink:
         client.on_socket_open = lambda c, u, sock: _limit_silence(sock)
         client.will_set(health_topic(self._gateway), encode_health(self._health("gone")), qos=1, retain=True)
         if self._broker.tls:
-            ca_file = str(self._folder / self._broker.ca_file) if self._broker.ca_file else None
             try:
-                client.tls_set_context(ssl.create_default_context(cafile=ca_file))
+                client.tls_set_context(tls_context(self._broker, self._folder))
             except OSError as error:
-                raise UplinkDown(f"certificate file {ca_file}: {error}") from error
+                raise UplinkDown(str(error)) from error
         if self._broker.login is not None:
             client.username_pw_set(self._broker.login.username, self._broker.login.password(self._folder))
         return client
@@ -206,6 +210,8 @@ class Uplink:
         try:
             client.connect(self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=True, properties=properties)
         except (OSError, ValueError) as error:
+            if why := why_refused(error):
+                raise Refused(f"{self._where}: {why}") from error
             raise UplinkDown(
                 f"no broker at {self._where} ({error}); everything is kept in the journal, trying again"
             ) from error
@@ -221,6 +227,11 @@ class Uplink:
         if answer is not None and answer.reason >= 0x80:
             raise Refused(f"the broker does not let us read ml1/down/{self._gateway}/#; check its access rules")
         self._outbox.connected(receive_maximum)
+
+    def _look_at_certificate(self, client: mqtt.Client) -> None:
+        line = client.socket()
+        certificate = line.getpeercert() if isinstance(line, ssl.SSLSocket) else None
+        self._troubles.set("certificate", ends_soon(certificate, self._now_ns()))
 
     def _await(self, kind: str, stop: threading.Event) -> _Event | None:
         end_s = self._monotonic_s() + CONNECT_S

@@ -24,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from headend.ingest import Ingest, Message
 from headend.supervise import Supervisor
+from meterline.broker_tls import tls_context, why_refused
 from meterline.clock import Clock
 from meterline.errors import StoreUnavailable, Unreachable
 from meterline.settings import Broker
@@ -89,7 +90,10 @@ class Link:
         if broker.login is not None:
             self._client.username_pw_set(broker.login.username, broker.login.password(folder))
         if broker.tls:
-            self._client.tls_set(ca_certs=str(folder / broker.ca_file) if broker.ca_file else None)
+            try:
+                self._client.tls_set_context(tls_context(broker, folder))
+            except OSError as error:
+                raise Unreachable(where, str(error), "correct broker: in headend.yaml") from error
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = SESSION_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
@@ -97,6 +101,8 @@ class Link:
         try:
             self._client.connect(broker.host, broker.port, KEEPALIVE_S, clean_start=False, properties=properties)
         except (OSError, ValueError) as error:
+            if why := why_refused(error):
+                raise Unreachable(where, why, "nothing is sent over an open line instead") from error
             raise Unreachable(where, str(error), "start the broker, or correct broker: in headend.yaml") from error
         self._client.loop_start()
         answered = self._answered.wait(ANSWER_S)

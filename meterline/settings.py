@@ -63,7 +63,17 @@ class Broker(Document):
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     tls: bool = False
     ca_file: str | None = None
+    """Authority of the broker's certificate; the system's own ones unless given."""
+    cert_file: str | None = None
+    key_file: str | None = None
+    """Our own certificate and its key, where the broker knows its clients by that (``require_certificate``)."""
     login: Login | None = None
+
+    @model_validator(mode="after")
+    def _certificates_need_tls(self) -> Self:
+        if not self.tls and (self.ca_file or self.cert_file or self.key_file):
+            raise ValueError("certificates are only of use with 'tls: true'; add it, or take them out")
+        return self
 
 
 class Rates(Document):
