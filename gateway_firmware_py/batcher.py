@@ -72,6 +72,8 @@ class Batcher:
         self._ending = False
         self.full = False
         """The quota is full of what nobody has acknowledged, and the settings say to take nothing new."""
+        self.stopped_ns = keeper.newest_ns()
+        """When the gateway last kept something before this start; 0 if it never did. [ns]"""
         self.commits = 0
         self.slowest_commit_s = 0.0
         self.progress_s = clock.monotonic_s()

@@ -304,7 +304,7 @@ class Gateway:
 def _buses(settings: GatewaySettings, clock: Clock, sink: Batcher, readers: dict[str, Reader]) -> Sources:
     plant, wheel = settings.plant, Wheel(clock)
     masters = {
-        bus.id: BusMaster(bus, plant, settings.file.rates, clock, sink, wheel=wheel)
+        bus.id: BusMaster(bus, plant, settings.file.rates, clock, sink, wheel=wheel, missed_since_ns=sink.stopped_ns)
         for bus in plant.buses.values()
         if bus.gateway == settings.id
     }

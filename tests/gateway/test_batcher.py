@@ -154,6 +154,19 @@ def test_an_answer_without_a_value_ends_nothing() -> None:
     assert bench.book.readings_without_value == 3
 
 
+def test_a_restart_knows_when_it_stopped() -> None:
+    """So that what the meters remember of the time between can be asked for."""
+    bench = Bench()
+    assert bench.batcher.stopped_ns == 0
+    bench.batcher.poll(poll(1))
+    bench.batcher.flush()
+    kept_ns = unseal(bench.rig.sent[-1].message).at_ns
+    again = Batcher(
+        bench.rig.keeper, bench.rig.state, bench.rig.clock, bench.timekeeper, bench.book, bench.troubles, commit_s=0.02
+    )
+    assert again.stopped_ns == kept_ns > 0
+
+
 def test_what_a_meter_remembered_is_no_sign_of_life() -> None:
     """A silence is ended by an answer of now, and a meter's last slot is not yesterday's midnight."""
     bench = Bench()
