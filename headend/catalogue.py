@@ -218,6 +218,14 @@ class Catalogue:
             )
         ]  # fmt: skip
 
+    def accounted(self) -> Span | None:
+        """From the first quarter-hour to the end of the newest that is over; None while there is none."""
+        (row,) = self._rows(
+            "SELECT MIN(start_ns) AS first, MAX(end_ns) AS newest FROM intervals "
+            "WHERE resolution = '15min' AND open = 0"
+        )
+        return None if row["first"] is None else Span(int(row["first"]), int(row["newest"]))
+
     def earlier(self, meter: str, measurand: str, resolution: Resolution, start_ns: int) -> list[Interval]:
         """The replaced revisions of one interval, oldest first."""
         return [

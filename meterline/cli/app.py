@@ -288,26 +288,6 @@ def detect(
     run_detect(screen(json), folder, out, points, closed, polls_at_a_time=at_a_time, sensitivity=sensitivity)
 
 
-@app.command()
-def energy(
-    dataset: Annotated[
-        Path,
-        typer.Option("--dataset", help="A folder with meters.csv and readings/METER.csv.gz; nothing else is read."),
-    ],
-    period: Annotated[str, typer.Option("--period", help="day or month (UTC).")] = "day",
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The CSV file to write or replace. [default: a table]")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Energies of recorded readings, each with its uncertainty (k = 2, without the instruments' class)."""
-    from meterline.cli.energy import energy_of_dataset
-
-    if period not in ("day", "month"):
-        raise typer.BadParameter("day or month", param_hint="--period")
-    energy_of_dataset(screen(json), dataset, period, out)
-
-
 bench_app = typer.Typer(help="Measure this software on this machine.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
