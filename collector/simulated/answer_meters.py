@@ -36,6 +36,10 @@ _VIF = {
 }  # fmt: skip
 
 
+MOST_WAITING = 80
+"""Bytes of an incomplete request that are kept for its rest."""
+
+
 class AnswerMeter(Display):
     """What both kinds share: numbers kept in the steps their meter counts in; parameters as those of `Display`."""
 
@@ -161,20 +165,26 @@ class FieldFraming:
     def requests(self, data: bytes) -> Iterator[tuple[int, str, bytes]]:
         """Take what arrived; yield (type, address, control byte and data) of every whole request."""
         self._buffer += data
-        while len(self._buffer) >= 13:
-            length = 13 + self._buffer[10]
-            if self._buffer[0] != 0x68 or not 0x10 <= self._buffer[1] <= 0x49 or self._buffer[10] > 60:
-                del self._buffer[0]
-                continue
-            if len(self._buffer) < length:
-                return
-            frame = bytes(self._buffer[:length])
-            if frame[-1] != 0x16 or sum(frame[:-2]) % 256 != frame[-2]:
-                del self._buffer[0]
-                continue
-            del self._buffer[:length]
-            address = "".join(f"{byte:02X}" for byte in reversed(frame[2:9]))
-            yield frame[1], address, bytes([frame[9]]) + frame[11:-2]
+        at = 0
+        while at + 13 <= len(self._buffer):
+            frame = bytes(self._buffer[at : at + 13 + self._buffer[at + 10]])
+            if (
+                frame[0] == 0x68
+                and 0x10 <= frame[1] <= 0x49
+                and len(frame) == 13 + frame[10]
+                and frame[-1] == 0x16
+                and sum(frame[:-2]) % 256 == frame[-2]
+            ):
+                del self._buffer[: at + len(frame)]
+                at = 0
+                yield (
+                    frame[1],
+                    "".join(f"{byte:02X}" for byte in reversed(frame[2:9])),
+                    bytes([frame[9]]) + frame[11:-2],
+                )
+            else:
+                at += 1  # what is incomplete here may be another protocol's frame: a whole one behind it counts
+        del self._buffer[:-MOST_WAITING]
 
     def forget(self) -> None:
         """Drop an incomplete request."""

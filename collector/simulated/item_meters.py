@@ -28,6 +28,10 @@ MOST_AT_ONCE = 190
 """Data bytes of one frame; the rest follows when asked for. [bytes]"""
 
 
+MOST_WAITING = 80
+"""Bytes of an incomplete request that are kept for its rest."""
+
+
 class ItemMeter(Display):
     """One DL/T 645 meter of the factory; parameters as those of `Display`.
 
@@ -213,20 +217,22 @@ class ItemFraming:
     def requests(self, data: bytes) -> Iterator[tuple[int, str, bytes]]:
         """Take what arrived; yield (0, address, control byte and data without the offset) of every whole request."""
         self._buffer += data
-        while len(self._buffer) >= 12:
-            if self._buffer[0] != 0x68 or self._buffer[7] != 0x68:
-                del self._buffer[0]
-                continue
-            length = 12 + self._buffer[9]
-            if len(self._buffer) < length:
-                return
-            frame = bytes(self._buffer[:length])
-            if frame[-1] != 0x16 or sum(frame[:-2]) % 256 != frame[-2]:
-                del self._buffer[0]
-                continue
-            del self._buffer[:length]
-            address = "".join(f"{byte:02X}" for byte in reversed(frame[1:7]))
-            yield 0, address, bytes([frame[8]]) + bytes((byte - 0x33) % 256 for byte in frame[10:-2])
+        at = 0
+        while at + 12 <= len(self._buffer):
+            frame = bytes(self._buffer[at : at + 12 + self._buffer[at + 9]])
+            if (
+                frame[0] == frame[7] == 0x68
+                and len(frame) == 12 + frame[9]
+                and frame[-1] == 0x16
+                and sum(frame[:-2]) % 256 == frame[-2]
+            ):
+                del self._buffer[: at + len(frame)]
+                at = 0
+                address = "".join(f"{byte:02X}" for byte in reversed(frame[1:7]))
+                yield 0, address, bytes([frame[8]]) + bytes((byte - 0x33) % 256 for byte in frame[10:-2])
+            else:
+                at += 1  # what is incomplete here may be another protocol's frame: a whole one behind it counts
+        del self._buffer[:-MOST_WAITING]
 
     def forget(self) -> None:
         """Drop an incomplete request."""
