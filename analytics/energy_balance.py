@@ -3,9 +3,9 @@
     residual = sum(in) + sum(generated) - sum(out) - sum(metered below) - losses
 
 The residual is an amount with an uncertainty, not a percentage: instruments that two terms share cancel in it,
-everything else adds as squares. It is judged over days and months, never over single quarter-hours, where clocks and display
-steps say more than energy. Within its uncertainty it means nothing; beyond it has causes, which are ranked by what
-each of them would look like.
+everything else adds as squares. It is judged over days and months, never over single quarter-hours, where clocks and
+display steps say more than energy. Within its uncertainty it means nothing; beyond it has causes, which are ranked by
+what each of them would look like.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def balance(node: str, terms: Sequence[Term], losses: Sequence[Amount] = ()) -> 
 def _causes(residual: Amount, incoming: Amount, outs: Sequence[Term]) -> tuple[tuple[Cause, str], ...]:
     """What would explain a residual of this size, likeliest first.
 
-    A sub-meter that should have shown ``E + residual`` instead of ``E``: with one CT of three reversed it shows a third,
+    A sub-meter should have shown ``E + residual`` instead of ``E``: with one CT of three reversed it shows a third,
     with a wrong ratio a typical quotient. A residual that no meter explains is load nobody meters (positive), or a
     meter in the wrong place of the tree (negative).
     """
