@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -142,8 +143,21 @@ def records(site: Path) -> list[CommissionRecord]:
 
 def proof_of(site: Path, meter: str, profile: Profile) -> CommissionRecord | None:
     """The newest record that proves a meter's page for this installation; None without one, or if the page changed."""
-    wanted = page_digest(profile)
-    fitting = [
-        record for record in records(site) if record.meter == meter and record.page == wanted and record.captured
-    ]
-    return fitting[-1] if fitting else None
+    return proofs(site, {meter: profile}).get(meter)
+
+
+def proofs(site: Path, pages: Mapping[str, Profile]) -> dict[str, CommissionRecord]:
+    """Meter -> the newest record that proves its page for this installation, for those that have one.
+
+    Parameters
+    ----------
+    pages
+        Meter -> the page it is read with now.
+
+    Raises
+    ------
+    ConfigError
+        A file in the folder is no record.
+    """
+    digests = {meter: page_digest(page) for meter, page in pages.items()}
+    return {r.meter: r for r in records(site) if r.captured and digests.get(r.meter) == r.page}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from meterline.cli.plan import check_capacity
 from meterline.cli.screen import Screen
+from meterline.commission_record import proofs
 from meterline.documents import parse_yaml
 from meterline.errors import ConfigError, Problem
 from meterline.paths import profiles_dir, sites_dir
@@ -178,6 +179,7 @@ def _site(path: Path, plant: Plant) -> dict[str, Any]:
 
     return {
         "file": str(path),
+        "proven": sorted(proofs(path, {id_: plant.profile_of(meter) for id_, meter in plant.meters.items()})),
         "site": plant.site.site.id,
         "name": plant.site.site.name.model_dump(),
         "energy_users": len(plant.energy_users),
@@ -218,6 +220,8 @@ def _print(screen: Screen, report: dict[str, Any], files: int) -> None:
             ],
             right=(2, 3, 4),
         )
+        if site["proven"]:
+            screen.say("check.proven", count=len(site["proven"]), of=site["meters"], meters=", ".join(site["proven"]))
     for gateway in report["gateways"]:
         screen.say("check.gateway", **(gateway | {"name": gateway["gateway"]}))
     for headend in report["headends"]:

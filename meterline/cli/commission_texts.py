@@ -106,6 +106,9 @@ COMMISSION_TEXTS: dict[str, tuple[str, str]] = {
     "say.display.no_value": ("{what}: shows {shown}, but nothing was decoded", "{what}：显示 {shown}，但没有解码值"),
     "say.display.differs": ("{what}: shows {shown}, but decoded {decoded}", "{what}：显示 {shown}，解码却为 {decoded}"),
     "say.display.off_by": ("{what}: shows {shown}, but decoded {decoded}: off by {off}", "{what}：显示 {shown}，解码却为 {decoded}：相差 {off} 倍"),
+    "check.proven": (
+        "Profile proven on site for {count} of {of} meter(s): {meters}", "{of} 块仪表中 {count} 块的档案已现场证实：{meters}",
+    ),
     # --- schema
     "schema.written": ("{file}. First line of a file beside it, for editors: {line}", "{file}。在同目录文件首行写入（供编辑器使用）：{line}"),
     "head.check": ("checked", "检查项"),

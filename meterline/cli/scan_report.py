@@ -11,6 +11,7 @@ from rich.text import Text
 from meterline.cli.screen import Screen
 from meterline.cli.target import Target
 from meterline.cli.texts import text
+from meterline.lines import LineSettings
 from meterline.site import Meter
 from meterline.site_text import one_line
 
@@ -186,8 +187,12 @@ class Report:
             "bus": bus,
             "address": address,
         }
-        if each.setting is not None and each.setting != usual:
-            meter["line"] = {"baud": each.setting.baud, "parity": each.setting.parity}
+        setting = each.setting
+        if setting is None and profile and self._target.bus.kind == "serial":  # a pseudo-terminal has no speed
+            line = self._target.profiles[profile].line
+            setting = LineSettings(line.baud, line.parity, line.stop_bits)
+        if setting is not None and setting != usual:
+            meter["line"] = {"baud": setting.baud, "parity": setting.parity}
         comment = verdict
         if verdict == "unclear" and each.recognition:
             comment = "or " + ", ".join(each.recognition.alike)

@@ -65,6 +65,7 @@ def test_a_right_display_is_kept_as_proof(cli: Cli, works: Path) -> None:
     proof = proof_of(works, "m-press", plant.profiles["acrel-dtsd1352"])
     assert proof is not None
     assert proof.by == "Li"
+    assert "Profile proven on site for 1 of 1 meter(s): m-press" in cli("check", str(works)).out
 
 
 def test_the_record_is_a_page_of_eighty_columns_in_both_languages(cli: Cli, works: Path) -> None:
