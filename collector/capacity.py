@@ -157,7 +157,7 @@ class _Nowhere:
     """The line as far as frames are concerned; nothing is opened."""
 
     def __init__(self, bus: Bus) -> None:
-        self.frames_by_silence = bus.kind != "modbus-tcp"
+        self.bus, self.frames_by_silence = bus, bus.kind != "modbus-tcp"
 
     def next_transaction(self) -> int:
         return 1

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from collector.budget import ReadBudget
 from collector.dialects import AnyDialect, Decoder
+from collector.patience import LearntPatience
 from collector.plausibility import Plausibility
 from collector.requests import NOTHING, Avoid, Piece, Plan
 from meterline.clock import NS
@@ -88,6 +89,7 @@ class Contact:
     open_span: MissingSpan | None = None
     last_good_ns: int = 0
     unanswered: set[Hashable] = field(default_factory=set)
+    patience: LearntPatience = field(default_factory=LearntPatience)
     figures: dict[str, float] = field(default_factory=lambda: dict.fromkeys(FIGURES, 0.0))
     budget: ReadBudget = field(init=False)
     """How often a day it may be asked."""
@@ -122,6 +124,14 @@ class Contact:
     def gap_s(self) -> float:
         """Rest the meter needs before a question, by its page or by the site. [s]"""
         return max(self.dialect.gap_s, self.meter.gap_ms / 1000)
+
+    @property
+    def within_s(self) -> float | None:
+        """How long to wait for the begin of an answer; None: as long as its protocol allows. [s]
+
+        A meter that is being given up gets its full time at every fourth attempt: it may have come back slower.
+        """
+        return None if self.failures % 4 == 3 else self.patience.within_s
 
     def count(self, error: BusError) -> None:
         """A question came to nothing."""

@@ -130,7 +130,7 @@ class ModbusDialect:
     def question(self, request: modbus.Read, line: Line) -> Question:
         if line.frames_by_silence:
             return modbus.RtuQuestion(request)
-        return modbus.TcpQuestion(request, line.next_transaction())
+        return modbus.TcpQuestion(request, line.next_transaction(), lenient=line.bus.tid_check == "lenient")
 
     def likeness(self, request: modbus.Read) -> tuple[Table, int]:
         """Table and number of words: an answer on a serial line tells no more of its question."""
@@ -262,9 +262,15 @@ def plan_of(profile: Profile, rates: Collection[Rate] = EVERY_RATE) -> Plan[Any,
 
 
 async def put(
-    line: Line, dialect: AnyDialect, request: Hashable, meter: Meter | None = None, *, keep_quiet: bool = True
+    line: Line,
+    dialect: AnyDialect,
+    request: Hashable,
+    meter: Meter | None = None,
+    *,
+    keep_quiet: bool = True,
+    within_s: float | None = None,
 ) -> Outcome:
-    """Ask one request as its dialect, the line's kind and the meter's own settings want it."""
+    """Ask one request as its dialect, the line's kind and the meter's own settings want it; see `Line.ask`."""
 
     def make() -> Question:
         return dialect.question(request, line)
@@ -272,4 +278,5 @@ async def put(
     if meter is None:
         return await line.ask(make, dialect.gap_s, keep_quiet=keep_quiet)
     gap_s = max(dialect.gap_s, meter.gap_ms / 1000)
-    return await line.ask(make, gap_s, keep_quiet=keep_quiet, settings=meter.settings_on(line.bus))
+    settings = meter.settings_on(line.bus)
+    return await line.ask(make, gap_s, keep_quiet=keep_quiet, settings=settings, within_s=within_s)

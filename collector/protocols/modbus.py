@@ -181,14 +181,20 @@ class TcpQuestion:
     ----------
     head
         The nine bytes every good answer begins with.
+
+    Parameters
+    ----------
+    lenient
+        Take an answer whatever its transaction id, from a gateway that does not return the one of the question. The
+        caller sees to it that no late answer can come over this connection.
     """
 
-    __slots__ = ("answer_length", "head", "read", "request")
+    __slots__ = ("_lenient", "answer_length", "head", "read", "request")
     slowest_s = 0.0
     parted_by_silence = False
 
-    def __init__(self, read: Read, transaction: int) -> None:
-        self.read = read
+    def __init__(self, read: Read, transaction: int, *, lenient: bool = False) -> None:
+        self.read, self._lenient = read, lenient
         tag = (transaction & 0xFFFF).to_bytes(2, "big")
         data = 2 * read.count
         self.request = tag + bytes((0, 0, 0, 6, read.unit)) + read.pdu
@@ -206,7 +212,8 @@ class TcpQuestion:
             The stream is out of step: what stands where a frame must begin is none. Close the connection.
         """
         while len(received) >= 8:
-            if received.startswith(self.head):  # all nine bytes: no other frame can be meant
+            if received.startswith(self.head) or (self._lenient and received.startswith(self.head[2:], 2)):
+                # All nine bytes, or all but the id: no other frame can be meant.
                 if len(received) < self.answer_length:
                     return None
                 words = bytes(received[9 : self.answer_length])
@@ -219,7 +226,11 @@ class TcpQuestion:
                 return None
             frame = bytes(received[: 6 + length])
             del received[: 6 + length]
-            if frame[:2] == self.head[:2] and frame[6] == self.head[6] and frame[7] == self.head[7] | 0x80:
+            if (
+                (self._lenient or frame[:2] == self.head[:2])
+                and frame[6] == self.head[6]
+                and frame[7] == self.head[7] | 0x80
+            ):
                 code = frame[8] if length > 2 else 0
                 raise Refused(code, MEANING.get(code, ""))
         return None
