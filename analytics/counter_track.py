@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -180,6 +181,16 @@ class Track:
     covered: BoolArray
     flags: BitArray
     events: tuple[CounterEvent, ...]
+
+    @cached_property
+    def dt(self) -> IntArray:
+        """(n - 1,) int64: length of each step. [ns]"""
+        return np.diff(self.t_ns)
+
+    @cached_property
+    def rise(self) -> IntArray:
+        """(n - 1,) int64: energy of each step by the account. [1e-6 unit]"""
+        return np.diff(self.account)
 
 
 def follow_track(counter: CounterSeries, rules: CounterRules) -> Track:

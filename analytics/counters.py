@@ -162,9 +162,9 @@ def spread(track: Track, rules: CounterRules, boundaries: IntArray) -> IntervalE
             boundaries, np.zeros(count, np.int64), np.full(count, np.nan), np.zeros(count), absent, track.events
         )
     clipped, step, into = locate(t, boundaries)
-    dt = np.diff(t)
-    rise = np.diff(account)
-    micro = np.diff(account[step] + _share(into, rise[step], dt[step]))
+    dt, width, rise = track.dt, track.dt[step], track.rise[step]
+    share = into / width
+    micro = np.diff(account[step] + _share(share, into, rise, width))
 
     inside = np.diff(clipped)
     covered_ns = inside if bool(track.covered.all()) else _time_in(track.covered, dt, step, into)
@@ -174,7 +174,7 @@ def spread(track: Track, rules: CounterRules, boundaries: IntArray) -> IntervalE
     quality = _bits_over(track.flags, step, into, clipped)
     absent = known_ns == 0
     quality[absent] = int(Quality.MISSING) | (quality[absent] & int(Quality.SUSPECT))
-    u = _boundary_uncertainty(rise, dt, step, into, rules.resolution)
+    u = _boundary_uncertainty(share, rise, step, rules.resolution)
     u[absent] = np.nan
     return IntervalEnergies(boundaries, micro, u, coverage, quality, track.events)
 
@@ -225,16 +225,19 @@ def account_at(track: Track, instants_ns: IntArray) -> IntArray:
     last = max(int(np.searchsorted(track.t_ns, instants_ns[-1])) + 1, first + 2)
     t, account = track.t_ns[first:last], track.account[first:last]
     _, step, into = locate(t, instants_ns)
-    return account[step] + _share(into, np.diff(account)[step], np.diff(t)[step])
+    width = np.diff(t)[step]
+    return account[step] + _share(into / width, into, np.diff(account)[step], width)
 
 
-def _share(into: IntArray, rise: IntArray, dt: IntArray) -> IntArray:
-    """``floor(into * rise / dt + 1/2)`` without overflow and without rounding error.
+def _share(share: FloatArray, into: IntArray, rise: IntArray, dt: IntArray) -> IntArray:
+    """``floor(into * rise / dt + 1/2)`` without overflow and without rounding error; `share` is ``into / dt``.
 
     The product does not fit 64 bits, so the quotient comes from floats and is put right by its remainder, which does:
     integer arithmetic modulo 2**64 gives it exactly.
     """
-    quotient = np.floor((into / dt) * rise + 0.5).astype(np.int64)
+    estimate = share * rise
+    estimate += 0.5
+    quotient = np.floor(estimate, out=estimate).astype(np.int64)
     with np.errstate(over="ignore"):
         remainder = into * rise - quotient * dt  # true value within a few dt: exact although the products wrap
     twice = 2 * remainder
@@ -267,7 +270,7 @@ def _bits_over(flags: BitArray, step: IntArray, into: IntArray, clipped: IntArra
     return bits
 
 
-def _boundary_uncertainty(rise: IntArray, dt: IntArray, step: IntArray, into: IntArray, resolution: int) -> FloatArray:
+def _boundary_uncertainty(share: FloatArray, rise: IntArray, step: IntArray, resolution: int) -> FloatArray:
     """Standard uncertainty of each interval from the last digit and from interpolation. [1e-6 unit]
 
     Between two readings the energy's place in time is taken as a Dirichlet process with concentration 2: a piece that
@@ -275,9 +278,11 @@ def _boundary_uncertainty(rise: IntArray, dt: IntArray, step: IntArray, into: In
     that of "anywhere between nothing and all" (GUM 4.3.7, rectangular) and at a reading is zero. The last digit is
     rectangular at both ends: ``2 resolution^2 / 12``.
     """
-    share = into / dt[step]
-    energy = rise[step].astype(np.float64)
-    alone = energy * energy * (share - share * share)
+    energy = rise.astype(np.float64)
+    alone = share * share
+    np.subtract(share, alone, out=alone)
+    alone *= energy
+    alone *= energy
     variance = alone[:-1] + alone[1:]
     same = np.flatnonzero(step[:-1] == step[1:])
     if same.size:

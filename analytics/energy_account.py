@@ -14,7 +14,7 @@ import numpy as np
 
 from analytics.counter_track import CounterRules, Track, follow_track
 from analytics.counters import IntervalEnergies, locate, spread, sums
-from analytics.estimation import FEWEST_DAYS, REACH_DAYS, Filled, fill, weekdays
+from analytics.estimation import FEWEST_DAYS, REACH_DAYS, Filled, fill, weekdays_of_grid
 from analytics.series import (
     SECOND_NS,
     BoolArray,
@@ -186,8 +186,8 @@ def _ends(account: EnergyAccount, coarse: IntArray) -> tuple[FloatArray, FloatAr
     if t.size < 2:
         return np.zeros(count), np.zeros(count)
     _, step, into = locate(t, coarse)
-    dt = np.diff(t)[step]
-    rise = np.diff(account.track.account)[step].astype(np.float64)
+    dt = account.track.dt[step]
+    rise = account.track.rise[step].astype(np.float64)
     share = into / dt
     place = rise**2 * share * (1 - share) / 3.0
     for one in account.filled.fills:
@@ -205,7 +205,9 @@ def _missed(account: EnergyAccount, at: IntArray) -> FloatArray:
     per_day = int(86_400 * SECOND_NS // (account.measured.boundaries_ns[1] - account.measured.boundaries_ns[0]))
     if not bool(reasons.any()):
         return variance
-    kinds = weekdays(account.measured.start_ns) if account.day_type is None else account.day_type
+    kinds = account.day_type
+    if kinds is None:
+        kinds = weekdays_of_grid(account.measured.boundaries_ns, per_day)
     for first, last in runs((reasons & int(Reason.STANDSTILL)) != 0):
         expected = _usual(micro, clean, kinds, first, last, per_day)
         for k in range(at.size - 1):

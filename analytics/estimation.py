@@ -24,6 +24,7 @@ from analytics.counters import IntervalEnergies, account_at
 from analytics.series import BoolArray, FloatArray, IntArray
 from meterline.readings import Quality
 
+DAY_NS = 86_400 * 10**9
 SIMILAR_DAYS = 4
 """Similar days that are averaged (electricity market metering rules: mean of 4 similar days)."""
 FEWEST_DAYS = 3
@@ -126,7 +127,16 @@ class Filled:
 
 def weekdays(start_ns: IntArray, utc_offset_ns: int = 0) -> IntArray:
     """0 for Monday; the day type where no calendar is known."""
-    return ((start_ns + utc_offset_ns) // (86_400 * 10**9) + 3) % 7
+    return ((start_ns + utc_offset_ns) // DAY_NS + 3) % 7
+
+
+def weekdays_of_grid(boundaries_ns: IntArray, per_day: int) -> IntArray:
+    """`weekdays` of the intervals of an even grid whose step divides a day, without dividing for each of them."""
+    count = boundaries_ns.size - 1
+    day, into = divmod(int(boundaries_ns[0]), DAY_NS)
+    skipped = into // (DAY_NS // per_day)
+    days = np.arange(day + 3, day + 4 + (skipped + count) // per_day) % 7
+    return np.repeat(days, per_day)[skipped : skipped + count]
 
 
 def fill(
@@ -165,7 +175,8 @@ def fill(
         return Filled(measured.micro, estimated, measured.coverage >= 0.999, ())
     micro = measured.micro.copy()
     fills: list[Fill] = []
-    example = _Examples(measured, clean, weekdays(boundaries[:-1]) if day_type is None else day_type, per_day, related)
+    kinds = weekdays_of_grid(boundaries, per_day) if day_type is None else day_type
+    example = _Examples(measured, clean, kinds, per_day, related)
     for from_ns, to_ns, total, least in stretches:
         first = max(int(np.searchsorted(boundaries, from_ns, side="right")) - 1, 0)
         last = min(int(np.searchsorted(boundaries, to_ns, side="left")), micro.size)
@@ -191,8 +202,7 @@ def _stretches(track: Track, rules: CounterRules, boundaries: IntArray) -> list[
     t = track.t_ns
     if t.size < 2:
         return []
-    dt = np.diff(t)
-    odd = dt > rules.max_gap_ns
+    odd = track.dt > rules.max_gap_ns
     if track.events:
         odd |= ~track.known | ((track.flags & int(Quality.RESET)) != 0)
     found: list[tuple[int, int, int | None, int]] = []
