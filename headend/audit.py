@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from headend.audit_book import AuditBook, State, Stated
 from headend.catalogue import Catalogue, dump_cursor, load_cursor
-from headend.stores.api import Cursor
+from headend.stores.api import Cursor, day_name
 from headend.stores.embedded import EmbeddedReader, EmbeddedStore
 from meterline.clock import NS, Clock
 from meterline.errors import WireError
@@ -101,6 +101,8 @@ class Audit:
         Gateway -> public key, to tell a changed batch from a changed reading.
     ask
         Has an acknowledgement sent that wants numbers again.
+    changed
+        Told of the UTC day of what is no longer held.
     """
 
     def __init__(
@@ -112,9 +114,10 @@ class Audit:
         keys: Mapping[str, Ed25519PublicKey],
         ask: Ask,
         folder: Path,
+        changed: Callable[[str], None] = lambda day: None,
     ) -> None:
         self._store, self._catalogue, self._book, self._clock = store, catalogue, book, clock
-        self._keys, self._ask, self._requests = keys, ask, folder / REQUESTS
+        self._keys, self._ask, self._requests, self._changed = keys, ask, folder / REQUESTS, changed
         self._asked_s: dict[tuple[str, str], float] = {}
 
     def once(self, now_ns: int) -> None:
@@ -130,6 +133,8 @@ class Audit:
             self._say(stated, found)
             if found.state == "missing":
                 self._store.forget(found.gateway, found.hour.epoch)
+                if stated.state != "missing":
+                    self._changed(day_name(found.hour.hour_ns))
             if found.missing:
                 want = wanted.setdefault((found.gateway, found.hour.epoch), RangeSet())
                 for first, last in found.missing:

@@ -75,11 +75,19 @@ class AuditBook:
         self._tables = Tables(path, write=write)
         if write:
             migrate(self._tables, "audit", _MIGRATIONS)
-        self._there = write or self._tables.row("SELECT 1 FROM sqlite_master WHERE name = 'audit_hours'") is not None
+        self._seen = write
 
     def close(self) -> None:
         """Let go of the file."""
         self._tables.close()
+
+    @property
+    def _there(self) -> bool:
+        """Whether the tables have been made; the head-end may do so while this one looks."""
+        if not self._seen:
+            made = self._tables.row("SELECT 1 FROM sqlite_master WHERE name = 'audit_hours'")
+            self._seen = made is not None
+        return self._seen
 
     def put(self, gateway: str, hours: Iterable[HourDigest], now_ns: int) -> None:
         """Note statements; the same one again changes nothing, another one of the same run replaces it unchecked."""

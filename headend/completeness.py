@@ -104,7 +104,8 @@ class Completeness:
         self._measurands = {m.id: name for m in plant.site.meters if (name := measurand_of(plant, m)) is not None}
 
     def once(self, now_ns: int) -> None:
-        """Note rates, and take in polls committed since the last round."""
+        """Note meters and rates, and take in polls committed since the last round."""
+        self._book.note_meters(self._measurands, now_ns)
         for gateway, (_, health) in self._catalogue.health().items():
             rates = rates_of(health)
             if rates is not None:
@@ -116,6 +117,7 @@ class Completeness:
         zone = self._plant.site.site.zone
         days: dict[tuple[str, dt.date], DayBits] = {}
         starts: dict[dt.date, int] = {}
+        firsts: dict[str, int] = {}
         for arrival in arrivals:
             if arrival.slot_ns > now_ns + 24 * 3600 * NS:  # a clock in the future opens no days
                 continue
@@ -125,6 +127,7 @@ class Completeness:
             if bits is None:
                 seconds = (midnight_ns(zone, day + _DAY) - start) // NS
                 bits = days[arrival.meter, day] = DayBits.none(seconds)
+            firsts[arrival.meter] = min(arrival.slot_ns, firsts.get(arrival.meter, arrival.slot_ns))
             at = (arrival.slot_ns - start) // NS
             if not arrival.there:
                 bits.empty[at] = True
@@ -132,7 +135,15 @@ class Completeness:
             bits.seen[at] = True
             closed_ns = arrival.slot_ns // QUARTER_NS * QUARTER_NS + QUARTER_NS
             bits.late[at] = arrival.received_ns > closed_ns + self._grace_ns
-        self._book.add(days, reached)
+        self._book.add(days, reached, firsts)
+
+    def reread(self, utc_day: str) -> None:
+        """The store lost or got back something of a day's file: what is known of that day is worked out again."""
+        day = dt.date.fromisoformat(utc_day)
+        cursor = self._book.cursor()
+        for distance in (-2, -1, 0, 1, 2):
+            cursor.pop((day + distance * _DAY).isoformat(), None)
+        self._book.forget([day - _DAY, day, day + _DAY], cursor)
 
 
 class CompletenessLedger:
@@ -155,7 +166,7 @@ class CompletenessLedger:
         zone = self._plant.site.site.zone
         last = min(last, day_of(zone, now_ns))
         bits = self._book.days(first, last)
-        begun = self._book.first_days()
+        begun = self._begun()
         found: list[MeterDay] = []
         health = self._catalogue.health()
         for gateway in self._plant.gateways():
@@ -166,10 +177,12 @@ class CompletenessLedger:
             while day <= last:
                 off = self._off(meters, bits, day, plan)
                 for meter in meters:
-                    if begun.get(meter.id, dt.date.max) <= day:
-                        one = self._day(meter, gateway, day, bits.get((meter.id, day)), plan, away, off, now_ns)
-                        if one is not None:
-                            found.append(one)
+                    since_ns = begun.get(meter.id)
+                    if since_ns is None or measurand_of(self._plant, meter) is None:
+                        continue
+                    one = self._day(meter, gateway, day, bits.get((meter.id, day)), plan, away, off, since_ns, now_ns)
+                    if one is not None:
+                        found.append(one)
                 day += _DAY
         order = {meter.id: n for n, meter in enumerate(self._plant.site.meters)}
         return sorted(found, key=lambda one: (order[one.meter], one.day))
@@ -183,12 +196,13 @@ class CompletenessLedger:
         plan: list[Rates],
         away: list[tuple[str, Span]],
         off: Bits,
+        since_ns: int,
         now_ns: int,
     ) -> MeterDay | None:
         zone = self._plant.site.site.zone
         start, end = midnight_ns(zone, day), midnight_ns(zone, day + _DAY)
         bits = bits or DayBits.none((end - start) // NS)
-        expected, period_s = self._expected(meter, start, end, plan, bits, now_ns)
+        expected, period_s = self._expected(meter, max(start, since_ns), Span(start, end), plan, bits, now_ns)
         if expected is None or not expected.any():
             return None
         received = expected & bits.seen
@@ -236,9 +250,10 @@ class CompletenessLedger:
         )
 
     def _expected(
-        self, meter: Meter, start: int, end: int, plan: list[Rates], bits: DayBits, now_ns: int
+        self, meter: Meter, since_ns: int, day: Span, plan: list[Rates], bits: DayBits, now_ns: int
     ) -> tuple[Bits | None, float]:
         """The slots of the plan, a bit a second, up to now; and the period last in force. [s]"""
+        start, end = day.start_ns, day.end_ns
         rate = rate_of(self._plant, meter)
         size = bits.seen.size
         mask = np.zeros(size, bool)
@@ -249,17 +264,33 @@ class CompletenessLedger:
                 continue
             period_s = rates.period_s(rate)
             period = max(1, round(period_s * NS))
-            first = max(start, rates.from_ns)
+            first = max(since_ns, rates.from_ns)
             last = min(end, until, now_ns - max(2 * period, self._wait_ns))
             slots = np.arange(-(-first // period) * period, last, period, dtype=np.int64)
-            mask[(slots - start) // NS] = True
+            mask[(slots - start) // NS] = True  # (empty where `last` lies before `first`)
         if not period_s:
             return None, 0.0
-        begun = self._book.first_days().get(meter.id)
-        if begun is not None and midnight_ns(self._plant.site.site.zone, begun) == start:
-            asked = np.flatnonzero(bits.seen | bits.empty)
-            mask[: asked[0] if asked.size else size] = False  # before its first poll nothing was expected of it
         return mask, period_s
+
+    def _begun(self) -> dict[str, int]:
+        """Meter -> from when on something is expected of it, UTC. [ns]
+
+        From its own first poll, or, where that is late or has never come, from when it was in the site file and its
+        gateway delivered anything.
+        """
+        known = self._book.meters()
+        found: dict[str, int] = {}
+        for gateway in self._plant.gateways():
+            meters = [m.id for m in self._plant.site.meters if self._plant.buses[m.bus].gateway == gateway]
+            firsts = [first for meter in meters if (first := known.get(meter, (0, None))[1]) is not None]
+            if not firsts:
+                continue
+            for meter in meters:
+                if meter in known:
+                    noted, first = known[meter]
+                    since = max(noted, min(firsts))
+                    found[meter] = since if first is None else min(since, first)
+        return found
 
     def _boundary(self, meter: str, day: dt.date, bits: DayBits) -> bool:
         """Whether a value lies within a minute of both midnights."""

@@ -34,6 +34,10 @@ _MIGRATIONS = (
       gateway TEXT NOT NULL, from_ns INTEGER NOT NULL,
       fast_s REAL NOT NULL, normal_s REAL NOT NULL, slow_s REAL NOT NULL,
       PRIMARY KEY (gateway, from_ns)) WITHOUT ROWID;
+    CREATE TABLE completeness_meters (
+      meter TEXT PRIMARY KEY,
+      noted_ns INTEGER NOT NULL,                          -- when the head-end first had it in its site file
+      first_ns INTEGER) WITHOUT ROWID;                    -- its first poll that came
     CREATE TABLE completeness_cursor (place INTEGER PRIMARY KEY, cursor TEXT NOT NULL);
     """,
 )
@@ -87,12 +91,19 @@ class CompletenessBook:
         self._tables = Tables(path, write=write)
         if write:
             migrate(self._tables, "completeness", _MIGRATIONS)
-        there = "SELECT 1 FROM sqlite_master WHERE name = 'completeness_slots'"
-        self._there = write or self._tables.row(there) is not None
+        self._seen = write
 
     def close(self) -> None:
         """Let go of the file."""
         self._tables.close()
+
+    @property
+    def _there(self) -> bool:
+        """Whether the tables have been made; the head-end may do so while this one looks."""
+        if not self._seen:
+            made = self._tables.row("SELECT 1 FROM sqlite_master WHERE name = 'completeness_slots'")
+            self._seen = made is not None
+        return self._seen
 
     # --- slots -----------------------------------------------------------------------------------------------------
 
@@ -101,9 +112,23 @@ class CompletenessBook:
         row = self._tables.row("SELECT cursor FROM completeness_cursor WHERE place = 1") if self._there else None
         return load_cursor(None if row is None else row[0])
 
-    def add(self, days: Mapping[tuple[str, dt.date], DayBits], cursor: Cursor) -> None:
-        """Add bits to days, and move the cursor, all or nothing."""
+    def add(
+        self, days: Mapping[tuple[str, dt.date], DayBits], cursor: Cursor, firsts: Mapping[str, int] | None = None
+    ) -> None:
+        """Add bits to days, and move the cursor, all or nothing.
+
+        Parameters
+        ----------
+        firsts
+            Meter -> the earliest slot among what is added. [ns]
+        """
         with self._tables.transaction() as db:
+            for name, slot_ns in (firsts or {}).items():
+                db.execute(
+                    "INSERT INTO completeness_meters VALUES (?, ?, ?) ON CONFLICT (meter) DO UPDATE SET"
+                    " first_ns = min(coalesce(first_ns, excluded.first_ns), excluded.first_ns)",
+                    (name, slot_ns, slot_ns),
+                )
             for (meter, day), bits in days.items():
                 known = self._day(meter, day)
                 if known is not None and known.seen.size == bits.seen.size:
@@ -129,12 +154,20 @@ class CompletenessBook:
         )
         return {(row["meter"], dt.date.fromisoformat(row["day"])): _bits(row) for row in rows}
 
-    def first_days(self) -> dict[str, dt.date]:
-        """Meter -> the first day anything is known of."""
+    def note_meters(self, meters: Iterable[str], now_ns: int) -> None:
+        """These are in the site file; from when a meter was first noted on, it is expected."""
+        known = self.meters()
+        fresh = [(meter, now_ns) for meter in meters if meter not in known]
+        if fresh:
+            with self._tables.transaction() as db:
+                db.executemany("INSERT INTO completeness_meters VALUES (?, ?, NULL)", fresh)
+
+    def meters(self) -> dict[str, tuple[int, int | None]]:
+        """Meter -> when it was first noted, and its first poll that came, UTC. [ns]"""
         if not self._there:
             return {}
-        rows = self._tables.rows("SELECT meter, min(day) FROM completeness_slots GROUP BY meter")
-        return {meter: dt.date.fromisoformat(day) for meter, day in rows}
+        rows = self._tables.rows("SELECT meter, noted_ns, first_ns FROM completeness_meters")
+        return {meter: (noted_ns, first_ns) for meter, noted_ns, first_ns in rows}
 
     def _day(self, meter: str, day: dt.date) -> DayBits | None:
         row = self._tables.row("SELECT * FROM completeness_slots WHERE meter = ? AND day = ?", meter, day.isoformat())

@@ -135,8 +135,11 @@ class _Headend:
         if file.mail is None:
             self._announce("no mails: headend.yaml names no mail server")
         self._supervisor.start("mail", lambda: self.alerting.run(self._supervisor.stopping))
-        audit = Audit(self.store, self.catalogue, self.audits, self._clock, keys, self._ingest.ask, self._settings.data)
         completeness = Completeness(plant, self.store, self.catalogue, self.slots, self._factor)
+        audit = Audit(
+            self.store, self.catalogue, self.audits, self._clock, keys, self._ingest.ask, self._settings.data,
+            completeness.reread,
+        )  # fmt: skip
         jobs = Jobs(
             plant, self.store, self.catalogue, self.book, self._clock, self._supervisor,
             heard=self._ingest.heard, after=self._after_round, factor=self._factor,

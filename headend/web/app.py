@@ -14,9 +14,14 @@ from starlette.staticfiles import StaticFiles
 
 from analytics.carbon import Purpose
 from headend.alerts.outbox import Outbox
+from headend.completeness import CompletenessLedger
+from headend.completeness_book import CompletenessBook
 from headend.findings import FindingsBook
 from headend.queries import Queries
+from headend.stores.embedded import EmbeddedReader
 from headend.web.api import api_router
+from headend.web.completeness import CompletenessViews
+from headend.web.completeness_api import completeness_router
 from headend.web.energy import EnergyViews
 from headend.web.guard import LOOPBACK, FormGuard, guarded
 from headend.web.pages import Pages
@@ -67,10 +72,21 @@ def create_app(
     guard = FormGuard()
     views = Views(queries, book, plant, simulated=clock.simulated)
     energy = EnergyViews(views, load_factors(factors_dir()) if factors is None else factors, purpose)
-    pages = Pages(views, energy, clock, guard, outbox, plotly=f"/static/plotly-{version('plotly')}.min.js")
+    completeness = _completeness(queries, plant, clock, views)
+    pages = Pages(
+        views,
+        energy,
+        clock,
+        guard,
+        outbox,
+        plotly=f"/static/plotly-{version('plotly')}.min.js",
+        completeness=completeness,
+    )
     app.middleware("http")(guarded(frozenset(hosts)))
     app.include_router(api_router(views, energy, clock, guard))
     app.include_router(pages.router)
+    if completeness is not None:
+        app.include_router(completeness_router(completeness, clock))
     plotly = _plotly()
 
     @app.get("/static/plotly-{edition}.min.js", include_in_schema=False)
@@ -97,6 +113,15 @@ def create_app(
         return pages.error(request, 404, "")
 
     return app
+
+
+def _completeness(queries: Queries, plant: Plant, clock: Clock, views: Views) -> CompletenessViews | None:
+    """Only the store that keeps evidence can say what came in when."""
+    if not isinstance(queries.store, EmbeddedReader):
+        return None
+    book = CompletenessBook(queries.catalogue.path, write=False)
+    ledger = CompletenessLedger(plant, queries.store, queries.catalogue, book, clock.factor)
+    return CompletenessViews(ledger, views, clock)
 
 
 def _plotly() -> Path:

@@ -16,11 +16,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from headend import words
 from headend.alerts.outbox import Outbox
 from headend.causes import Scope
+from headend.completeness import LIMIT
 from headend.entries import Entry, State
 from headend.findings import NoSuchFinding
 from headend.metered import power_of
 from headend.queries import Now
 from headend.stores.api import Span
+from headend.web.completeness import CompletenessViews, floor_percent
 from headend.web.energy import EnergyViews
 from headend.web.guard import FormGuard
 from headend.web.marks import age_words, percent, spark_path
@@ -52,7 +54,9 @@ class Pages:
         outbox: Outbox | None,
         *,
         plotly: str,
+        completeness: CompletenessViews | None = None,
     ) -> None:
+        self._completeness = completeness
         self._energy = energy
         self._views, self._clock, self._guard, self._outbox, self._plotly = views, clock, guard, outbox, plotly
         self._plant, self._book = views.plant, views.book
@@ -64,6 +68,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._jinja.filters |= {"num": words.number, "pct": percent, "spark": spark_path, "unit": words.unit_words}
+        self._jinja.filters["floor_pct"] = floor_percent
         self.router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
         add = self.router.add_api_route
         add("/", self.overview, methods=["GET"])
@@ -72,6 +77,7 @@ class Pages:
         add("/findings", self.findings, methods=["GET"])
         add("/findings/{number}", self.finding, methods=["GET"])
         add("/findings/{number}/acknowledge", self.acknowledge, methods=["POST"])
+        add("/completeness", self.completeness, methods=["GET"])
         add("/system", self.system, methods=["GET"])
 
     # --- pages
@@ -83,7 +89,13 @@ class Pages:
         entries.sort(key=lambda e: (-e.severity.rank, -e.start_ns))
         view = self._views.overview(now_ns)
         roots = [user for user in view.users if user.depth == 0]
-        return self._page(request, "overview.html", "overview", view=view, roots=roots, entries=entries[:6])
+        complete = None
+        if self._completeness is not None:
+            today = self._completeness.today(now_ns)
+            complete = self._completeness.together(today, today, now_ns)
+        return self._page(
+            request, "overview.html", "overview", view=view, roots=roots, entries=entries[:6], complete=complete
+        )
 
     def meter(self, request: Request, meter: str) -> Response:
         """One meter: curve, amounts, newest values, the instrument itself."""
@@ -188,6 +200,30 @@ class Pages:
         except ValueError:
             return self._finding(request, number, problem="ack.no_name", http=422)
         return RedirectResponse(f"/findings/{number}", 303)
+
+    def completeness(self, request: Request, month: str = "", day: str = "") -> Response:
+        """How much of what should have come has come: a month of days, and one day in full."""
+        views = self._completeness
+        if views is None:
+            raise HTTPException(404)
+        now_ns = self._clock.now_ns()
+        today = views.today(now_ns)
+        try:
+            first = dt.date.fromisoformat(f"{month}-01") if month else today.replace(day=1)
+            chosen = dt.date.fromisoformat(day) if day else min(today, _last_of(first))
+        except ValueError as error:
+            raise HTTPException(404) from error
+        status = self._views.queries.status(now_ns)
+        return self._page(
+            request,
+            "completeness.html",
+            "completeness",
+            month=views.month(first, now_ns),
+            chosen=chosen.isoformat(),
+            lines=views.days(chosen, chosen, now_ns),
+            audit={name: status["audit"].get(name) for name in status["gateways"]},
+            limit=round(100 * LIMIT),
+        )
 
     def system(self, request: Request) -> Response:
         """Gateways, ledger, store, mails: whether the system itself is well."""
@@ -323,6 +359,10 @@ class Pages:
         if meter.fed_by:
             rows.append(("led.fed_by", words.of(plant.meters[meter.fed_by].name, language)))
         return [(TEXTS(key, language), value) for key, value in rows]
+
+
+def _last_of(month: dt.date) -> dt.date:
+    return (month.replace(day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(days=1)
 
 
 def _in(name: Any, language: Language) -> str:

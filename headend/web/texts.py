@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from headend.web.completeness_texts import COMPLETENESS_TEXTS
 from meterline.texts import Texts
 
 TEXTS = Texts(
     {
+        **COMPLETENESS_TEXTS,
         # frame
         "nav.overview": ("Plant", "全厂"),
         "nav.energy": ("Energy", "能效"),
