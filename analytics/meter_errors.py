@@ -202,7 +202,8 @@ def _search(
             row = -share * ~np.isin(np.arange(k), [*free, i])
             row = row / max(float(-row.sum()), 1e-12)
             row[i] += 1.0
-            relative[i] = -row @ found[:k]
+            too_much = float(-row @ found[:k])  # part of what it shows
+            relative[i] = too_much / (1.0 - too_much)
             standard[i] = np.sqrt(row @ covariance[:k, :k] @ row)
             nearest.append(_twin(evidence.normal[:k, :k], i))
         beyond = (np.abs(relative) - permitted) / standard

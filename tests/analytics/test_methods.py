@@ -37,6 +37,7 @@ from analytics.series import CounterSeries
 from meterline.factors import load_factors
 from meterline.paths import factors_dir
 from meterline.readings import Quality
+from tests.analytics.methods_of_accounts import ACCOUNTS
 from tests.analytics.methods_of_energy import ENERGY
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methods"
@@ -222,6 +223,7 @@ RECOMPUTED: dict[str, Callable[[Given], Given]] = {
     "balance-witness": balance_witness,
     "use-by-day": use_by_day,
     **ENERGY,
+    **ACCOUNTS,
 }
 
 
