@@ -61,13 +61,14 @@ class _Ride:
         "numbers",
         "prepared",
         "qualities",
+        "queued",
         "turn",
     )
 
     def __init__(self, turn: Turn[Work], contact: Contact, prepared: Prepared, asks: tuple[_Ask, ...]) -> None:
         columns = len(prepared.plan.points)
         self.turn, self.contact, self.prepared, self.asks = turn, contact, prepared, asks
-        self.left = len(asks)
+        self.left, self.queued = len(asks), 0
         self.numbers: list[Number | None] = [None] * columns
         self.qualities = [0] * columns
         self.delays = [-1] * self.left
@@ -100,6 +101,7 @@ class Stream:
         self._buffer = bytearray()
         self._queue: deque[tuple[_Ride, int]] = deque()
         self._open: dict[bytes, _Open] = {}
+        self._paused: deque[_Ride] = deque()
         self._ready: dict[tuple[str, frozenset[Rate]], tuple[Prepared, tuple[_Ask, ...]]] = {}
         self._woken: asyncio.Future[None] | None = None
         self._watched = False
@@ -141,7 +143,7 @@ class Stream:
     def interrupt(self) -> None:
         """Something else needs the line: give way as soon as nothing is open."""
         self._careful = True
-        if not self._open and not self._queue:
+        if not self._open and not self._queue and not self._paused:
             self._give_way()
 
     # --- called by the wheel, the connection and the alarm -----------------------------------------------------------
@@ -182,7 +184,7 @@ class Stream:
     def lost(self) -> None:
         """The other end closed the connection; what was open is asked again after connecting anew."""
         try:
-            if self._open or self._queue:
+            if self._open or self._queue or self._paused:
                 self._lose()
         finally:
             self._pass_on_failure()
@@ -219,6 +221,9 @@ class Stream:
         contact = self._desk.contacts[turn.meter]
         return turn.work is None and turn.rank < 2 and not contact.failures and not contact.gap_s
 
+    def _first(self, turn: Turn[Work]) -> bool:
+        return turn.rank == 0 and self._easy(turn)
+
     def _begin(self, turn: Turn[Work]) -> None:
         """Queue the requests of a turn."""
         desk = self._desk
@@ -233,21 +238,33 @@ class Stream:
                 for block, decoder in zip(prepared.plan.blocks, prepared.decoders, strict=True)
             )
             ready = self._ready[key] = (prepared, asks)
-        asks = ready[1]
-        if turn.rank == 0:  # at a quarter hour, of several meters, the counters of all go first
-            asks = tuple(ask for ask in asks if ask.block.has_counter)
-        ride = _Ride(turn, desk.contacts[turn.meter], prepared, asks)
-        if asks:
-            self._queue.extend((ride, index) for index in range(len(asks)))
+        ride = _Ride(turn, desk.contacts[turn.meter], prepared, ready[1])
+        if not ready[1]:  # it refuses everything it was asked for
+            self._hand_over(ride)
+            desk.schedule.put_back(turn, rank=1)
+        elif turn.rank == 0:  # at a quarter hour, of several meters, the counters of all go first
+            self._go_on(ride, sum(ask.block.has_counter for ask in ready[1]))
         else:
-            self._set_aside(ride)
+            self._go_on(ride, len(ready[1]))
+
+    def _go_on(self, ride: _Ride, to: int) -> None:
+        """Queue the requests of a ride up to one; a plan begins with those that bring counters."""
+        begin, ride.queued = ride.queued, to
+        if begin < to:
+            self._queue.extend((ride, index) for index in range(begin, to))
+        else:
+            self._paused.append(ride)
 
     def _pump(self) -> None:
         """Ask as much as may be open at once."""
         queue, questions, schedule, transport = self._queue, self._open, self._desk.schedule, self._line.transport
         while len(questions) < self._at_once:
             if not queue:
-                turn = schedule.pick_if(self._easy) if schedule.waiting else None
+                turn = schedule.pick_if(self._easy if not self._paused else self._first) if schedule.waiting else None
+                if turn is None and self._paused:
+                    ride = self._paused.popleft()
+                    self._go_on(ride, len(ride.asks))
+                    continue
                 if turn is None:
                     if not questions and (
                         schedule.waiting or self._careful or self._desk.errands.is_due(self._now_ns())
@@ -290,16 +307,10 @@ class Stream:
             self._tap(contact.meter.id, exchange)
         ride.left -= 1
         if not ride.left:
-            if len(ride.asks) == len(ride.prepared.plan.blocks):
-                self._arrive(ride)
-            else:
-                self._set_aside(ride)
+            self._arrive(ride)
+        elif ride.left == len(ride.asks) - ride.queued:
+            self._paused.append(ride)
         self._pump()
-
-    def _set_aside(self, ride: _Ride) -> None:
-        """Its counters are in; the rest of it comes after those of the other meters, the careful way."""
-        self._hand_over(ride)
-        self._desk.schedule.put_back(ride.turn, rank=1)
 
     def _arrive(self, ride: _Ride) -> None:
         """All answers are there: hand the poll on."""
@@ -398,15 +409,14 @@ class Stream:
     def _hand_over(self, ride: _Ride, failed: int | None = None) -> Work:
         """Make of a ride the work of a turn: what is answered is done, the failed request comes next."""
         self._queue = deque(item for item in self._queue if item[0] is not ride)
+        self._paused = deque(other for other in self._paused if other is not ride)
         for tag in [tag for tag, opened in self._open.items() if opened.ride is ride]:
             del self._open[tag]  # its answer will be a stray one
         work = Work(ride.prepared)
         work.numbers, work.qualities, work.doubtful = ride.numbers, ride.qualities, ride.doubtful
         todo, work.todo = work.todo, []
-        index_of = {id(ask.block): index for index, ask in enumerate(ride.asks)}
-        for block, decoder in todo:
-            index = index_of.get(id(block), -1)
-            exchange = ride.exchanges[index] if index >= 0 else None
+        for index, (block, decoder) in enumerate(todo):
+            exchange = ride.exchanges[index]
             if exchange is None:
                 work.todo.append((block, decoder))
                 continue
@@ -427,8 +437,10 @@ class Stream:
         """Whatever is under way is asked again, the careful way."""
         rides = {id(opened.ride): opened.ride for opened in self._open.values()}
         rides |= {id(ride): ride for ride, _ in self._queue}
+        rides |= {id(ride): ride for ride in self._paused}
         self._open.clear()
         self._queue.clear()
+        self._paused.clear()
         for ride in rides.values():
             self._hand_over(ride)
             self._desk.schedule.put_back(ride.turn, ride.turn.rank)
