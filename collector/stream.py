@@ -79,11 +79,12 @@ class _Ride:
 class _Open:
     """A question without an answer yet."""
 
-    __slots__ = ("ask", "index", "request", "ride", "sent_ns", "sent_s")
+    __slots__ = ("answered_ns", "ask", "frame", "index", "request", "ride", "sent_ns", "sent_s")
 
     def __init__(self, ride: _Ride, index: int, ask: _Ask, request: bytes, sent_ns: int, sent_s: float) -> None:
         self.ride, self.index, self.ask = ride, index, ask
         self.request, self.sent_ns, self.sent_s = request, sent_ns, sent_s
+        self.frame, self.answered_ns = b"", 0
 
 
 class Stream:
@@ -102,6 +103,7 @@ class Stream:
         self._queue: deque[tuple[_Ride, int]] = deque()
         self._open: dict[bytes, _Open] = {}
         self._paused: deque[_Ride] = deque()
+        self._stamped: deque[_Open] = deque()
         self._ready: dict[tuple[str, frozenset[Rate]], tuple[Prepared, tuple[_Ask, ...]]] = {}
         self._woken: asyncio.Future[None] | None = None
         self._watched = False
@@ -137,13 +139,14 @@ class Stream:
         finally:
             inbox.listener = None
             self._wheel.forget(self.tick)
+            self._stamped.clear()
             self._put_back_all()
             self._woken = None
 
     def interrupt(self) -> None:
         """Something else needs the line: give way as soon as nothing is open."""
         self._careful = True
-        if not self._open and not self._queue and not self._paused:
+        if not (self._open or self._stamped or self._queue or self._paused):
             self._give_way()
 
     # --- called by the wheel, the connection and the alarm -----------------------------------------------------------
@@ -175,15 +178,35 @@ class Stream:
                 ask = opened.ask
                 if len(data) == ask.length and data.startswith(ask.head, 2):
                     del self._open[data[:2]]
-                    self._answered(opened, data)
+                    opened.frame, opened.answered_ns = data, self._now_ns()
+                    self._stamped.append(opened)
+                    self._wheel.soon(self._take_apart)
+                    if self._queue or self._desk.schedule.waiting:
+                        self._pump()
                     return
             self._piecemeal(data)
         finally:
             self._pass_on_failure()
 
+    def _take_apart(self) -> None:
+        """The oldest answer that is stamped and not yet looked into."""
+        if not self._stamped:
+            return
+        try:
+            opened = self._stamped.popleft()
+            self._answered(opened, opened.frame, opened.answered_ns)
+        finally:
+            self._pass_on_failure()
+
+    def _take_all_apart(self) -> None:
+        while self._stamped:
+            opened = self._stamped.popleft()
+            self._answered(opened, opened.frame, opened.answered_ns)
+
     def lost(self) -> None:
         """The other end closed the connection; what was open is asked again after connecting anew."""
         try:
+            self._take_all_apart()
             if self._open or self._queue or self._paused:
                 self._lose()
         finally:
@@ -199,6 +222,7 @@ class Stream:
             if now_s - due_s > STALLED_S:
                 self._watch(now_s)
                 return
+            self._take_all_apart()
             for tag, opened in list(self._open.items()):
                 if opened.sent_s <= due_s - self._patience.within_s and tag in self._open:
                     del self._open[tag]
@@ -266,7 +290,7 @@ class Stream:
                     self._go_on(ride, len(ride.asks))
                     continue
                 if turn is None:
-                    if not questions and (
+                    if not (questions or self._stamped) and (
                         schedule.waiting or self._careful or self._desk.errands.is_due(self._now_ns())
                     ):
                         self._give_way()
@@ -293,9 +317,8 @@ class Stream:
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
-    def _answered(self, opened: _Open, frame: bytes) -> None:
+    def _answered(self, opened: _Open, frame: bytes, now_ns: int) -> None:
         ride, index, ask = opened.ride, opened.index, opened.ask
-        now_ns = self._now_ns()
         contact = ride.contact
         ride.doubtful |= ask.decoder.into(frame[9:], ride.numbers, ride.qualities)
         ride.delays[index] = (now_ns - ride.turn.slot_ns) // 1_000_000
@@ -337,6 +360,7 @@ class Stream:
 
     def _piecemeal(self, data: bytes) -> None:
         """Several frames at once, parts of one, exceptions, answers nobody waits for any more."""
+        self._take_all_apart()
         received = self._buffer
         received += data
         while len(received) >= 8:
@@ -353,7 +377,7 @@ class Stream:
                 self._stray(frame)
             elif len(frame) == opened.ask.length and frame.startswith(opened.ask.head, 2):
                 del self._open[frame[:2]]
-                self._answered(opened, frame)
+                self._answered(opened, frame, self._now_ns())
             elif frame[6] == opened.ask.head[4] and frame[7] == opened.ask.head[5] | 0x80:
                 del self._open[frame[:2]]
                 code = frame[8] if length > 8 else 0

@@ -1,8 +1,9 @@
 """One alarm clock for all connections of a gateway: who is due at a slot is called at that slot, without a task each.
 
 Five hundred meters have five hundred connections but only one grid of slots. The wheel waits for the next slot that
-anybody asked for, and then calls all who did. Time-outs of equal length end in the order in which they began, so those
-need one alarm, too.
+anybody asked for, and then calls all who did. Hundreds of answers come back at once, too: each is stamped where it
+arrives, and taken apart when all that is there has been stamped. Time-outs of equal length end in the order in which
+they began, so those need one alarm, too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ LOOK_UP_S = 1.0
 """A clock may be set while everybody waits: it is looked at as often as this. [s]"""
 LOOK_UP_SIMULATED_S = 0.02
 """A simulated site's clock may stand still until its whole plant is up, and then run hundreds of times faster. [s]"""
+
+
+AT_A_TIME = 16
 
 
 class Patience:
@@ -59,10 +63,30 @@ class Wheel:
         self._patiences: dict[float, Patience] = {}
         self._target_ns = 0
         self._seen_ns = 0
+        self._later: deque[Callable[[], None]] = deque()
+        self._is_digesting = False
 
     def patience(self, within_s: float) -> Patience:
         """The time-outs of one length."""
         return self._patiences.setdefault(within_s, Patience(within_s))
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call when what has arrived on all connections has been stamped, a few at a time."""
+        self._later.append(call)
+        if not self._is_digesting:
+            self._is_digesting = True
+            asyncio.get_running_loop().call_soon(self._digest)
+
+    def _digest(self) -> None:
+        """Some of what was put off; in between, the loop looks for what has arrived."""
+        loop, later = asyncio.get_running_loop(), self._later
+        try:
+            for _ in range(min(AT_A_TIME, len(later))):
+                later.popleft()()
+        finally:
+            self._is_digesting = bool(later)
+            if later:
+                loop.call_soon(self._digest)
 
     def call_at(self, slot_ns: int, call: Callable[[], None]) -> None:
         """Call once when the clock has reached a slot. An error of the callee is the callee's to handle."""
