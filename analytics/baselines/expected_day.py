@@ -43,6 +43,8 @@ class Expected:
         Idle and working level of the whole week. [kW]
     busiest : (m, 24) float64
         Each hour on the busiest kind of day. [kW]
+    days : (m, 15) int32
+        The days it rests on, since the epoch; `NO_DAY` for none.
     """
 
     there: BoolArray
@@ -53,6 +55,7 @@ class Expected:
     low: FloatArray
     high: FloatArray
     busiest: FloatArray
+    days: NDArray[np.int32]
 
 
 class DayBooks:
@@ -152,7 +155,7 @@ class DayBooks:
         return Expected(
             there, hours, hours.mean(axis=1),
             ordered[:, 2] * 0.7 + ordered[:, 3] * 0.3, ordered[:, 20] * 0.3 + ordered[:, 21] * 0.7,
-            self.low, self.high, busiest.astype(np.float64),
+            self.low, self.high, busiest.astype(np.float64), days[rows, latest],
         )  # fmt: skip
 
 

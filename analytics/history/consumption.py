@@ -7,8 +7,9 @@ all meters at once, and only the days that may be odd are looked at one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,6 +26,8 @@ LEAST_LEVEL = 0.2
 ONE_FACTOR = 1.25
 """... and nearly by the same factor: where hours differ by more, something was on or off instead."""
 SIGMAS = 4.0
+AS_BEFORE = 1.25
+"""A day is unusual when it stands out by a quarter more than any of the last four weeks did."""
 CYCLE_MISSING, CYCLE_THERE = 0.25, 0.6
 """Share of the expected cycle's energy below which a working day did not happen, and above which it did."""
 SAME_DAY = 0.4
@@ -49,6 +52,10 @@ STEADY = 0.5
 """What leaks, leaks every day: the least day's excess is at least this part of the mean."""
 SAME_AT_WORK = 0.25
 """A leak runs at work, too; what is raised only in quiet hours is a base load."""
+AT_WORK = (-1.0, 2.5)
+"""Busy hours that fell by as much, or rose by far more, say that work has changed, not the floor."""
+OTHER_WEATHER_K = 5.0
+"""A day this much warmer or colder than those it is compared with is no witness of a floor or a level. [K]"""
 FLOOR_DAYS, FLOOR_DAYS_MOST = 4, 7
 FLOOR_GIVE_UP = 28
 """After four weeks a raised floor is the new normal."""
@@ -120,10 +127,16 @@ class Consumption:
         Meters that no other subdivides: a main's use is its sub-meters' and would be said twice.
     strict : float
         How much stronger than by default evidence must be (the sensitivity).
+    weather : mapping of int to float
+        Mean temperature of days, as far as it is known. [degC]
     """
 
-    def __init__(self, facts: FleetFacts, ends: BoolArray, ledger: Ledger, strict: float = 1.0) -> None:
+    def __init__(
+        self, facts: FleetFacts, ends: BoolArray, ledger: Ledger, strict: float = 1.0,
+        weather: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         m = len(facts)
+        self.weather = weather
         self.facts, self.ends, self.ledger, self.strict = facts, ends, ledger, strict
         self.books = DayBooks(m)
         self.levels = (Past(m, np.float16), Past(m, np.float16))
@@ -178,6 +191,7 @@ class Consumption:
             arrival,
         )  # fmt: skip
         odd = there & self._may_be_odd(day)
+        odd &= ~(self._other_weather(day) & (self.lasting == NONE) & (self.candidate == NONE))
         plain = there & ~odd
         self.floors.add(facts.floor, plain)
         for kind, past in enumerate(self.levels):
@@ -217,6 +231,17 @@ class Consumption:
         others = np.bincount(plant, cyclic, many)[plant] - cyclic
         off = np.bincount(plant, missing, many)[plant] - missing
         return np.asarray((others > 0) & (2 * off >= others))
+
+    def _other_weather(self, day: _Day) -> BoolArray:
+        """(m,) bool: it was much warmer or colder than on the days that give the expectation."""
+        if day.number not in self.weather:
+            return np.zeros(len(day.hours), bool)
+        days = day.expected.days
+        known = {int(d): self.weather.get(int(d), np.nan) for d in np.unique(days)}
+        then = np.vectorize(known.__getitem__, otypes=[np.float64])(days)
+        usual = row_quantile(then, 0.5)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.abs(self.weather[day.number] - usual) > OTHER_WEATHER_K)
 
     def _may_be_odd(self, day: _Day) -> BoolArray:
         """(m,) bool: something may be claimed, or something is open."""
@@ -261,6 +286,10 @@ class Consumption:
         usual, sigma = float(day.level[0][m]), float(day.level[1][m])
         level = float(day.facts.level[m])
         least = max(1.0 + LEAST_LEVEL * self.strict, usual + SIGMAS * self.strict * sigma)
+        past = self.levels[int(day.cyclic[m])].values[m].astype(np.float64)
+        habit = float(np.nan_to_num(np.fmax.reduce(past)))
+        if level - 1.0 <= AS_BEFORE * (habit - 1.0):
+            return False  # as it was within the last four weeks already
         if day.facts.level_high[m] > ONE_FACTOR * level or not level > least:
             return False
         kwh = float(np.nansum(day.hours[m] - day.expected.hours[m]))
@@ -329,9 +358,11 @@ class Consumption:
         above = self.raised[m, :days, 0].astype(np.float64)
         kw = float(above.mean())
         enough = kw > max(OF_IDLE * float(day.expected.idle[m]), FLOOR_EVIDENCE * self.strict * sigma / np.sqrt(days))
-        if float(above.min()) <= STEADY * kw or not enough:
+        at_work = float(np.nanmedian(self.raised[m, :days, 1]))
+        moved = not AT_WORK[0] * kw <= at_work <= AT_WORK[1] * kw
+        if float(above.min()) <= STEADY * kw or moved or not enough:
             return False
-        self._raise(m, day, kw, float(np.nanmedian(self.raised[m, :days, 1])), sigma, days)
+        self._raise(m, day, kw, at_work, sigma, days)
         return True
 
     def _raise(self, m: int, day: _Day, kw: float, busy: float, sigma: float, days: int) -> None:

@@ -19,7 +19,8 @@ of the stream into blocks changes nothing, and what is kept of a meter is bounde
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -52,6 +53,8 @@ class Fleet:
     sensitivity : float
         The one setting: evidence must be 1/sensitivity times as strong as by default. What physics sets (a clock, a
         counter, a missing voltage) does not move.
+    weather : mapping of int to float
+        Mean temperature of days since the epoch, as far as it is known. [degC]
 
     Raises
     ------
@@ -60,7 +63,11 @@ class Fleet:
     """
 
     def __init__(
-        self, meters: Sequence[MeterFacts], closed_days: frozenset[int] = frozenset(), sensitivity: float = 1.0
+        self,
+        meters: Sequence[MeterFacts],
+        closed_days: frozenset[int] = frozenset(),
+        sensitivity: float = 1.0,
+        weather: Mapping[int, float] = MappingProxyType({}),
     ) -> None:
         if not 0.1 <= sensitivity <= 10.0:
             raise SeriesError("sensitivity", f"a sensitivity of {sensitivity} is not between 0.1 and 10")
@@ -77,7 +84,7 @@ class Fleet:
         self.balances = Balances(self.facts, strict)
         ends = np.ones(m, bool)
         ends[self.balances.main] = False
-        self.consumption = Consumption(self.facts, ends, self.ledger, strict)
+        self.consumption = Consumption(self.facts, ends, self.ledger, strict, weather)
         self.before = columns_before(m)
         self.has: dict[str, BoolArray] = {name: np.zeros(m, bool) for name in CHANNELS}
         self.seen_today: dict[str, BoolArray] = {name: np.zeros(m, bool) for name in CHANNELS}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from analytics.findings import Finding
 from analytics.history.block import Rows
@@ -18,6 +19,7 @@ def examine_plant(
     closed_days: frozenset[int] = frozenset(),
     *,
     sensitivity: float = 1.0,
+    weather: Mapping[int, float] = MappingProxyType({}),
     at_a_time: int | None = None,
 ) -> list[Finding]:
     """What is wrong with the meters of one or more plants and with their use of energy.
@@ -31,6 +33,8 @@ def examine_plant(
         Holidays and shutdowns, as days since the epoch: how energy is used on them is neither judged nor learnt.
     sensitivity : float
         Evidence must be 1/sensitivity times as strong as by default; see `Fleet`.
+    weather : mapping of int to float
+        Mean temperature of days since the epoch: a warmer or colder day is no witness of a raised floor. [degC]
     at_a_time : int, optional
         Polls fed at once; a day of them by default. The findings are the same for any number.
 
@@ -44,12 +48,16 @@ def examine_plant(
     findings: list[Finding] = []
     for interval in sorted({record.facts.interval_ns for record in records}):
         alike = [record for record in records if record.facts.interval_ns == interval]
-        findings += _examine(alike, closed_days, sensitivity, at_a_time)
+        findings += _examine(alike, closed_days, sensitivity, weather, at_a_time)
     return sorted(findings, key=lambda f: (f.start_ns, f.meter, f.kind))
 
 
 def _examine(
-    records: Sequence[MeterRecord], closed_days: frozenset[int], sensitivity: float, at_a_time: int | None
+    records: Sequence[MeterRecord],
+    closed_days: frozenset[int],
+    sensitivity: float,
+    weather: Mapping[int, float],
+    at_a_time: int | None,
 ) -> list[Finding]:
     last_heard: dict[str, int] = {}
     for record in records:
@@ -60,7 +68,7 @@ def _examine(
         for record in records
     ]
     rows = Rows(records)
-    fleet = Fleet([record.facts for record in records], closed_days, sensitivity)
+    fleet = Fleet([record.facts for record in records], closed_days, sensitivity, weather)
     width = at_a_time or fleet.facts.per_day
     marks: list[Mark] = []
     for begin in range(fleet.first_of_day(fleet.day_of(rows.first)), rows.until + 1, width):

@@ -22,7 +22,7 @@ from analytics.series import SeriesError
 
 VERSION = 1
 NOT_KEPT = (
-    "facts", "ledger", "closed_days", "walks", "members", "main", "strict", "times_usual", "false_alarm"
+    "facts", "ledger", "closed_days", "walks", "members", "main", "strict", "weather", "times_usual", "false_alarm"
 )  # fmt: skip
 """Attributes that the meters give, or that are kept in their own way."""
 

@@ -297,6 +297,9 @@ def bench_detect(
     dataset: Annotated[
         Path | None, typer.Option("--dataset", help="A labelled folder: meters.csv, readings/ and labels.csv.")
     ] = None,
+    clean: Annotated[
+        Path | None, typer.Option("--clean", help="A folder with sound series: what is found there is false.")
+    ] = None,
     plants: Annotated[int, typer.Option("--plants", min=4, help="Generated plants of four meters each.")] = 360,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes at work.")] = 2,
     scale: Annotated[int, typer.Option("--scale", min=1, max=64, help="So many times more work.")] = 1,
@@ -305,7 +308,7 @@ def bench_detect(
     """Score the detectors: found, missed, false, named, how soon, how fast."""
     from meterline.cli.bench_detect import bench_detect as run_bench
 
-    run_bench(screen(json), dataset, plants, workers, scale)
+    run_bench(screen(json), dataset, clean, plants, workers, scale)
 
 
 @bench_app.command("analytics")

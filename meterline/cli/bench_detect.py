@@ -31,6 +31,8 @@ from analytics.scoring import USE, Label, Said, Scores, bootstrap, score, wilson
 from headend.dataset_folders import read_meters
 from headend.dataset_records import read_plants
 from meterline.cli.bench import Figure, report
+from meterline.cli.bench_detect_clean import clean
+from meterline.cli.bench_detect_speed import speed
 from meterline.cli.screen import Screen
 from meterline.errors import ConfigError, Problem
 
@@ -45,14 +47,19 @@ ALIKE = frozenset({"theft", "ratio_change"})
 """Seen from one meter these are one thing; either name is right."""
 
 
-def bench_detect(screen: Screen, dataset: Path | None, plants: int, workers: int, scale: int) -> None:
+def bench_detect(
+    screen: Screen, dataset: Path | None, clean_folder: Path | None, plants: int, workers: int, scale: int
+) -> None:
     """Score the detectors on a labelled folder and on generated plants, and print the figures."""
     figures: list[Figure] = []
     parameters: dict[str, Any] = {"plants": plants * scale, "workers": workers, "scale": scale}
     if dataset is not None:
         parameters["dataset"] = dataset.name
         figures += labelled(dataset)
+    if clean_folder is not None:
+        figures += clean(clean_folder)
     figures += generated(plants * scale, workers)
+    figures += speed(workers, scale)
     report(screen, "detect", parameters, figures)
 
 
@@ -63,7 +70,7 @@ def labelled(folder: Path) -> list[Figure]:
     labels = read_labels(folder / "labels.csv")
     plants = read_plants(folder, meters)
     started = time.perf_counter()
-    found = [finding for records in plants for finding in examine_plant(records)]
+    found = examine_plant([record for records in plants for record in records])
     took = time.perf_counter() - started
     readings = sum(len(record) for records in plants for record in records)
     values = sum(len(record) * len(record.columns) for records in plants for record in records)
