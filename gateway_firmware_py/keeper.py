@@ -32,6 +32,8 @@ PACKED_BYTES = 16 << 10
 """A batch that packs to more is split. [bytes]"""
 RECENT = 256
 """So many batches just kept are read from memory."""
+MOST_LOSSES = 200
+"""Losses declared in one batch; the next one declares the next."""
 RENUMBERED = 100
 """Batches renumbered in one commit."""
 RECOVER_S = 5.0
@@ -118,7 +120,7 @@ class Keeper:
         Never raises for a disk that does not work: see `trouble`.
         """
         now_ns = self._now_ns()
-        losses, hours = self._state.undeclared(), self._hours.due(self.epoch, now_ns)
+        losses, hours = self._state.undeclared()[:MOST_LOSSES], self._hours.due(self.epoch, now_ns)
         drafts = list(drafts)
         if losses or hours:
             drafts[:0] = [Draft((), (), losses, hours)]
@@ -318,6 +320,10 @@ class Keeper:
                 journal.begin_epoch()
         reason = "bitrot" if journal.damage else "missing"
         for name in journal.epochs:
+            if not journal.damage and not self._state.knows(name):
+                # state.db is gone, the journal is whole: what it does not hold was acknowledged and pruned. The
+                # head-end is asked on connecting, and what it does not hold either becomes a loss then.
+                self._state.acknowledge(name, journal.holes(name, RangeSet()))
             for first, end in journal.holes(name, self._state.accounted(name)):
                 self._state.lose(LostRange(name, first, end, reason))
         for name in self._state.epochs:  # an epoch that lived in memory only, or whose folder is gone

@@ -8,12 +8,17 @@ In this order:
    quarter-hour values (quota beats age, but only for what is stored elsewhere);
 4. still over it: the oldest unacknowledged segment, and the head-end is told which numbers, and why; or, if the
    settings say so, nothing: then no new readings are taken until there is room (see `Batcher.full`).
+
+That a batch was acknowledged, or given up, is on the disk before the batch goes: after a power cut in between nobody
+could tell any more what became of it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 
 from gateway_firmware_py.files import Files
 from gateway_firmware_py.frames import FrameRing
@@ -47,13 +52,13 @@ def prune(journal: Journal, frames: FrameRing | None, state: State, rules: Journ
                 gone += 1
     for segment in _stored(journal, accounted):
         if _older(segment.day, today, rules.keep_days if segment.keep else rules.fast_days):
-            journal.drop(segment)
+            _drop(journal, state, segment)
             gone += 1
     while over_quota(journal, frames, rules):
         unstored = rules.when_full == "drop-oldest"
         if not (
             _drop_frames(frames)
-            or _drop_stored(journal, accounted)
+            or _drop_stored(journal, state, accounted)
             or (unstored and _drop_unstored(journal, state, accounted))
         ):
             break
@@ -75,7 +80,7 @@ def make_room(journal: Journal, frames: FrameRing | None, state: State, files: F
         False if there was nothing to give up.
     """
     accounted = {epoch: state.accounted(epoch) for epoch in journal.epochs}
-    if _drop_frames(frames) or _drop_stored(journal, accounted):
+    if _drop_frames(frames) or _drop_stored(journal, state, accounted):
         return True
     reserve = journal.folder / RESERVE
     if not files.exists(reserve):
@@ -121,12 +126,19 @@ def _drop_frames(frames: FrameRing | None) -> bool:
     return False
 
 
-def _drop_stored(journal: Journal, accounted: dict[str, RangeSet]) -> bool:
+def _drop(journal: Journal, state: State, segment: Segment) -> None:
+    # On a disk that takes nothing more the segment is what makes room, so it goes all the same.
+    with suppress(sqlite3.Error):
+        state.save()
+    journal.drop(segment)
+
+
+def _drop_stored(journal: Journal, state: State, accounted: dict[str, RangeSet]) -> bool:
     segments = list(_stored(journal, accounted))
     oldest = next((s for s in segments if not s.keep), next(iter(segments), None))
     if oldest is None:
         return False
-    journal.drop(oldest)
+    _drop(journal, state, oldest)
     return True
 
 
@@ -137,5 +149,5 @@ def _drop_unstored(journal: Journal, state: State, accounted: dict[str, RangeSet
     for first, last in oldest.seqs:
         for a, b in accounted[oldest.epoch].gaps(first, last):
             state.lose(LostRange(oldest.epoch, a, b, "quota"))
-    journal.drop(oldest)
+    _drop(journal, state, oldest)
     return True

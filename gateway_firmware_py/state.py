@@ -103,6 +103,11 @@ class State:
             acked = self._acked.get(epoch)
             return max(self._used.get(epoch, 1), acked.last + 1 if acked else 1)
 
+    def knows(self, epoch: str) -> bool:
+        """Whether anything is remembered of an epoch."""
+        with self._lock:
+            return epoch in self._used or epoch in self._acked or any(lost.epoch == epoch for lost in self._lost)
+
     @property
     def epochs(self) -> tuple[str, ...]:
         """Every epoch anything is remembered of, in the order they were first used."""

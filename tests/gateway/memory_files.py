@@ -41,13 +41,15 @@ class MemoryFiles:
     # --- what a test does to it ------------------------------------------------------------------------------------
 
     def power_cut(self, rng: random.Random | None = None) -> MemoryFiles:
-        """The disk as the next start finds it; with `rng`, unsynced bytes may have partly arrived."""
+        """The disk as the next start finds it; with `rng`, unsynced bytes and removals may have arrived."""
         after = MemoryFiles()
         after.capacity = self.capacity
         after.folders = set(self.safe_folders)
         after.safe_folders = set(self.safe_folders)
         inodes: dict[int, _Inode] = {}
         for path, inode in self.safe_names.items():
+            if rng is not None and path not in self.names and rng.random() < 0.7:
+                continue  # removed; the folder happened to be written
             fresh = inodes.get(id(inode))
             if fresh is None:
                 fresh = inodes[id(inode)] = _Inode()
