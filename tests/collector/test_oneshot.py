@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collector import read_meter
+from collector import plan_of, read_meter
 from meterline.errors import ConfigError, Garbled, LineDown, Refused, Silent
 from meterline.readings import Poll, Quality
 from tests.collector.peers import FakeMeter, MemoryLine
@@ -38,7 +38,7 @@ def test_all_points_once(kind: str) -> None:
     assert values["voltage.l1n"] == "9.7"  # word 0x61 holds 0x61
     assert values["energy.active.import"] == str((10 * 65536 + 11) / 100)
     assert not poll.qualities
-    assert len(poll.exchanges) == poll.shape.requests == len(poll.delays_ms) == 5
+    assert len(poll.exchanges) == poll.shape.requests == len(poll.delays_ms) == len(plan_of(PROFILE).blocks)
 
 
 def test_what_the_meter_lacks_is_missing_and_the_rest_is_there() -> None:
