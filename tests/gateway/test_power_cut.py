@@ -69,8 +69,7 @@ def number_of(n: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", ["lost", "as of the last save"])
-def test_at_every_operation(memory: str) -> None:
+def test_at_every_operation() -> None:
     quiet, done = MemoryFiles(), list[str]()
     quiet.fault = lambda name, number: done.append(name)
     life(quiet, State(), Remote())
@@ -81,11 +80,11 @@ def test_at_every_operation(memory: str) -> None:
         files.fail_on(cut, PowerCut())
         with suppress(PowerCut):
             life(files, state, remote)
-        for seed in (None, 3):
-            back = State() if memory == "lost" else as_saved(state)
+        for seed, remembered in ((None, True), (3, True), (3, False)):
+            back = as_saved(state) if remembered else State()
             after = Rig(files.power_cut(None if seed is None else random.Random(seed)), back, segment_bytes=900)
             after.clock.advance(6 * DAY_S)
-            judge(after, remote, f"cut at {cut}, seed {seed}")
+            judge(after, remote, f"cut at {cut}, seed {seed}, state.db {'as saved' if remembered else 'lost'}")
 
 
 def as_saved(state: State) -> State:
