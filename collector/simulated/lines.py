@@ -26,6 +26,8 @@ from meterline.site import Bus
 _BITS_PER_CHARACTER = 11
 _RTU_LENGTH = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8}
 _RTU_MINIMUM = 8
+_RTU_MOST = 264
+"""Bytes of an incomplete request that are kept for its rest: the longest there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +108,27 @@ class RtuFraming:
     def requests(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Take what arrived; yield (0, address, data unit) of every request whose check word is right."""
         self._buffer += data
-        while len(self._buffer) >= _RTU_MINIMUM:
-            length = self._length()
-            if length > len(self._buffer):
-                return
-            frame = bytes(self._buffer[:length])
-            if length and FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big")):
-                del self._buffer[:length]
+        at = 0
+        while at + _RTU_MINIMUM <= len(self._buffer):
+            length = self._length(at)
+            frame = bytes(self._buffer[at : at + length])
+            if length and len(frame) == length and FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big")):
+                del self._buffer[: at + length]
+                at = 0
                 yield 0, frame[0], frame[1:-2]
             else:
-                del self._buffer[0]
+                at += 1  # what is incomplete here may be another protocol's frame: a whole one behind it counts
+        del self._buffer[:-_RTU_MOST]
 
     def forget(self) -> None:
         """Drop an incomplete request: the line was silent, what comes next is a new one."""
         self._buffer.clear()
 
-    def _length(self) -> int:
-        """How long the request at the front should be; 0 if none can begin here."""
-        function = self._buffer[1]
+    def _length(self, at: int) -> int:
+        """How long a request that begins here should be; 0 if none can."""
+        function = self._buffer[at + 1]
         if function in (15, 16):
-            return 9 + self._buffer[6]
+            return 9 + self._buffer[at + 6]
         return _RTU_LENGTH.get(function, 0)
 
     @staticmethod
