@@ -33,8 +33,12 @@ class ItemFormat:
 
 
 _FORMATS: tuple[tuple[str, ItemFormat], ...] = (
-    (r"000[03-8]....", ItemFormat(4, 4, 2, "kWh/kvarh", "energy", True)),
-    (r"00......", ItemFormat(4, 4, 2, "kWh/kvarh", "energy")),
+    (r"0000....", ItemFormat(4, 4, 2, "kWh", "combined active energy", True)),
+    (r"00(01|15|29|3D)....", ItemFormat(4, 4, 2, "kWh", "forward active energy")),
+    (r"0002....", ItemFormat(4, 4, 2, "kWh", "reverse active energy")),
+    (r"000[34]....", ItemFormat(4, 4, 2, "kvarh", "combined reactive energy", True)),
+    (r"000[5-8]....", ItemFormat(4, 4, 2, "kvarh", "reactive energy of a quadrant")),
+    (r"00(09|0A)....", ItemFormat(4, 4, 2, "kVAh", "apparent energy")),
     (r"01......", ItemFormat(8, 3, 4, "kW/kvar", "maximum demand")),
     (r"0201....", ItemFormat(2, 2, 1, "V", "voltage")),
     (r"0202....", ItemFormat(3, 3, 3, "A", "current", True)),

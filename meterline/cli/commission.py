@@ -87,7 +87,7 @@ def commission(screen: Screen, meter_id: str, site: Path, wish: Wish) -> int:
     if not screen.as_json:
         show_record(screen.out, record, plant, screen.lang)
         if files:
-            screen.say("commission.saved", style="dim", json=_near(files[0], site), text=files[1].name)
+            screen.say("commission.saved", style="dim", json=_near(files[0], site), text=_near(files[1], site))
     return EXIT_FOUND if record.verdict == "failed" else EXIT_FINE
 
 

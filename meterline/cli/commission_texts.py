@@ -33,10 +33,10 @@ COMMISSION_TEXTS: dict[str, tuple[str, str]] = {
         "显示值已证实 {names}：对本表而言，档案 {profile} 视为 captured（实测）。",
     ),
     "commission.not_captured": (
-        "The page {profile} stays '{evidence}' here: give what the display shows (--display kWh=1234.5) to prove it.",
+        "{profile} stays '{evidence}' here: --display kWh=... (what the display shows) proves it.",
         "档案 {profile} 在此仍为“{evidence}”：请给出显示值（--display kWh=1234.5）以证实。",
     ),
-    "commission.saved": ("Saved: {json} and {text}", "已保存：{json} 和 {text}"),
+    "commission.saved": ("Saved: {json}\n       {text}", "已保存：{json}\n        {text}"),
     # what was checked
     "check.answers": ("answers", "应答"),
     "check.number": ("number", "表号"),

@@ -230,6 +230,7 @@ class _Watch:
             "scan.head", style="bold", line=target.where, stages=len(self._running.stages),
             time=time_text(left, self._screen.lang),
         )  # fmt: skip
+        self._screen.say("scan.promise", style="dim")
         if left > 120:
             self._screen.say("scan.narrow", style="dim")
 

@@ -12,6 +12,7 @@ from meterline.cli.screen import Screen
 from meterline.cli.target import Target
 from meterline.cli.texts import text
 from meterline.lines import LineSettings
+from meterline.profiles import Profile
 from meterline.site import Meter
 from meterline.site_text import one_line
 
@@ -48,8 +49,7 @@ class Report:
         key = "scan.found" if self._found else "scan.none"
         screen.say(key, style="bold", count=len(self._found), time=took_text(self._took_s, screen.lang))
         if not self._complete:
-            whole = sum(stage.asked + stage.left for stage in self._scan.stages)
-            share = round(100 * sum(stage.asked for stage in self._scan.stages) / max(whole, 1))
+            share = round(100 * self._took_s / (self._took_s + self._scan.estimate.left_s() + 1e-9))
             screen.say("scan.partly", style="yellow", share=share)
         if not self._found and not self._scan.remarks:
             screen.say("scan.none_hint")
@@ -114,9 +114,20 @@ class Report:
                     seen=seen,
                 )  # fmt: skip
         heard = {each.address for each in self._found}
-        silent = [f"{m.id} ({m.address})" for m in plant.meters_on(self._target.bus.id) if m.address not in heard]
+        silent = [
+            f"{meter.id} ({meter.address})"
+            for meter in plant.meters_on(self._target.bus.id)
+            if meter.address not in heard and self._was_asked(meter, plant.profile_of(meter))
+        ]
         if silent and self._complete:
             screen.say("scan.silent_known", style="yellow", meters=", ".join(silent))
+
+    def _was_asked(self, meter: Meter, profile: Profile) -> bool:
+        """Whether the scan reached as far as this meter."""
+        from collector.scan_plan import tongue_of
+
+        stages = [stage for stage in self._scan.stages if stage.tongue == tongue_of(profile)]
+        return any(stage.tongue != "modbus" or int(meter.address) in stage.addresses for stage in stages)
 
     # --------------------------------------------------------------------------------------------- for machines
 

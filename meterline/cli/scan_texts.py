@@ -5,11 +5,13 @@ from __future__ import annotations
 SCAN_TEXTS: dict[str, tuple[str, str]] = {
     # --- scan
     "scan.head": (
-        "Scanning {line}: {stages} step(s), {time}. Nothing is written. Ctrl-C keeps what was found.",
-        "正在扫描 {line}：共 {stages} 步，{time}。不写入任何数据。按 Ctrl-C 可中止并保留已有结果。",
+        "Scanning {line}: {stages} step(s), {time}.", "正在扫描 {line}：共 {stages} 步，{time}。",
+    ),
+    "scan.promise": (
+        "Nothing is written. Ctrl-C keeps what was found.", "不写入任何数据。按 Ctrl-C 可中止并保留已有结果。",
     ),
     "scan.narrow": (
-        "Know more? --baud 9600 --parity N --protocol modbus --addresses 1-40 make it shorter.",
+        "To make it shorter: --baud 9600 --parity N --protocol modbus --addresses 1-40",
         "如已知参数，可用 --baud 9600 --parity N --protocol modbus --addresses 1-40 缩短扫描。",
     ),
     "scan.stage": ("{stage}", "{stage}"),
@@ -55,8 +57,8 @@ SCAN_TEXTS: dict[str, tuple[str, str]] = {
     "scan.why_for": ("  + {reason}", "  + {reason}"),
     "scan.why_against": ("  - {reason}", "  - {reason}"),
     "scan.yaml_next": (
-        "For the site file: the same command with --yaml. Then: meterline check, meterline read ID",
-        "写入站点文件：同一命令加 --yaml。然后：meterline check，meterline read 编号",
+        "Next: the same with --yaml for the site file, then meterline check.",
+        "下一步：同一命令加 --yaml 生成站点文件内容，然后 meterline check。",
     ),
     "scan.verdict.certain": ("certain", "确定"),
     "scan.verdict.likely": ("likely", "很可能"),
@@ -68,7 +70,7 @@ SCAN_TEXTS: dict[str, tuple[str, str]] = {
     "scan.new": ("new", "新"),
     # remarks
     "scan.remark.another-master": (
-        "Another master talks on this line ({bytes}). Two masters spoil each other's answers: stop the gateway or tool first, or scan --anyway.",
+        "Another master talks on this line ({bytes}).\nTwo masters spoil each other's answers: stop the gateway or tool first, or --anyway.",
         "该线路上有其他主站在通信（{bytes}）。两个主站会互相破坏应答：请先停止网关或其他工具，或使用 --anyway。",
     ),
     "scan.remark.noise": (
