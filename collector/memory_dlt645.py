@@ -1,9 +1,9 @@
 """Fetching what a DL/T 645-2007 meter remembers: the last midnight, the last event, and what we missed.
 
 The value at the stroke of midnight comes from the meter's own daily freeze, not from a poll seconds later. After an
-outage, of the line or of the gateway, the load curve fills the gap. All of it is handed on with the moment it belongs
-to as its slot, without a delay, as from the meter's memory; its moments are those of the meter's clock, so that where
-this is known to be off by more than a minute they are marked SUSPECT.
+outage, of the line or of the gateway, the load curve fills the gap. All of it is handed on as read at the moment it
+belongs to, as from the meter's memory; its moments are those of the meter's clock, so that where this is known to be
+off by more than a minute they are marked SUSPECT.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from meterline.readings import Column, Number, Quality, Shape, Source
 
 EACH_COUNTER = 4
 """Bytes of a counter in a freeze. [bytes]"""
+BEFORE_NS = 1_000_000
+"""The slot of a remembered value lies so long before its moment. [ns]"""
 DAY_NS = 86_400 * NS
 CLEAR_OF_MIDNIGHT_NS = 600 * NS
 """The freeze is fetched this long after midnight: by then a meter a little behind has had its midnight too. [ns]"""
@@ -107,7 +109,15 @@ class LastEvents:
             quality = INVALID if not when else SUSPECT
             at_ns = now_ns // NS * NS
         shape = Shape(self.profile.id, (Column(f"{point.measurand}.last", 0),))
-        return Row((), shape, at_ns, (0,), [when if quality != INVALID else None], [quality], Source.METER_MEMORY)
+        return Row(
+            (),
+            shape,
+            at_ns - BEFORE_NS,
+            (BEFORE_NS // 1_000_000,),
+            [when if quality != INVALID else None],
+            [quality],
+            Source.METER_MEMORY,
+        )
 
 
 @dataclass
@@ -147,7 +157,7 @@ class Midnights:
             if row is None:
                 break
             rows.append(row)
-            self._newest_ns = max(self._newest_ns, row.slot_ns)
+            self._newest_ns = max(self._newest_ns, row.read_ns(0))
         return rows
 
     def _freeze(self, ago: int, now_ns: int) -> Generator[ReadItem, Reply, Row | None]:
@@ -257,13 +267,17 @@ def _column(profile: Dlt645Profile, measurand: str) -> Column:
 def _memory_row(
     profile: Dlt645Profile, at_ns: int, columns: Sequence[Column], numbers: Sequence[int | None], watch: Watch
 ) -> Row:
-    """Counters at a moment of the meter's own clock; no delay, for they were not read late but noted then."""
+    """Counters at a moment of the meter's own clock: not read late but noted then.
+
+    The slot is the millisecond before it: a poll of that very slot, read seconds later, stands beside it and is not
+    taken for another value of the same moment.
+    """
     doubt = SUSPECT if watch.is_other or abs(watch.clock_offset_s or 0.0) > DRIFT_S else 0
     return Row(
         (),
         Shape(profile.id, tuple(columns)),
-        at_ns,
-        (0,),
+        at_ns - BEFORE_NS,
+        (BEFORE_NS // 1_000_000,),
         list(numbers),
         [INVALID if number is None else doubt for number in numbers],
         Source.METER_MEMORY,

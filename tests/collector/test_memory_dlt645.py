@@ -99,9 +99,9 @@ class Floor:
 
 
 def remembered(rows: list[Row], measurand: str = NAME) -> dict[int, Decimal]:
-    """Slot -> value of what came from memory."""
+    """Moment -> value of what came from memory."""
     return {
-        row.slot_ns: exact(number, column.exponent)
+        row.read_ns(0): exact(number, column.exponent)
         for row in rows
         if row.source is Source.METER_MEMORY
         for column, number in zip(row.shape.columns, row.numbers, strict=True)
@@ -126,7 +126,7 @@ def test_the_exact_midnight_comes_from_the_meters_own_freeze() -> None:
     assert remembered(rows) == {MIDNIGHT: floor.shown(MIDNIGHT)}
     assert remembered(rows, "energy.active.import.t3") == {MIDNIGHT: floor.shown(MIDNIGHT, "energy.active.import.t3")}
     (row,) = [row for row in rows if row.source is Source.METER_MEMORY]
-    assert row.delays_ms == (0,)
+    assert row.slot_ns < MIDNIGHT, "the poll of midnight keeps its own slot"
     assert not any(row.qualities)
     floor.clock.t_ns = MIDNIGHT + 20 * HOUR_NS
     assert not remembered(floor.work()), "once is enough"
