@@ -12,8 +12,11 @@ The way of a value through this room::
 * :mod:`collector.bus` owns one line and its manners, over a :mod:`collector.transports`;
 * :mod:`collector.protocols` are pure codecs; :mod:`collector.decode` is the only place where byte order exists;
   :mod:`collector.dialects` gives all protocols one face;
-* :mod:`collector.poller` is the one task per bus that puts it together; :mod:`collector.contact` what it knows of a
-  meter; :mod:`collector.plausibility` its first doubts;
+* :mod:`collector.poller` is the one task per bus that puts it together, :mod:`collector.stream` a Modbus/TCP
+  connection that needs none, on the gateway's one :mod:`collector.wheel`; :mod:`collector.turns` decides for both what
+  a failed question means; :mod:`collector.contact` is what they know of a meter, :mod:`collector.patience` how long it
+  is worth waiting for; :mod:`collector.plausibility` the first doubts about its numbers;
+* :mod:`collector.capacity` proves before anything starts what a line can carry;
 * :mod:`collector.oneshot` reads one meter now, :mod:`collector.describe` says what frames mean;
 * :mod:`collector.simulated` is a factory that answers real frames.
 """
