@@ -259,6 +259,8 @@ class CompletenessLedger:
         mask = np.zeros(size, bool)
         period_s = 0.0
         known = plan or _observed(bits)
+        if not known:
+            return None, 0.0
         for rates, until in zip(known, [*(r.from_ns for r in known[1:]), 1 << 62], strict=True):
             if rates.from_ns >= end or until <= start:
                 continue
@@ -268,8 +270,6 @@ class CompletenessLedger:
             last = min(end, until, now_ns - max(2 * period, self._wait_ns))
             slots = np.arange(-(-first // period) * period, last, period, dtype=np.int64)
             mask[(slots - start) // NS] = True  # (empty where `last` lies before `first`)
-        if not period_s:
-            return None, 0.0
         return mask, period_s
 
     def _begun(self) -> dict[str, int]:

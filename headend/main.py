@@ -175,6 +175,7 @@ class _Headend:
         self.catalogue.set_marks(
             {("figures", name): str(getattr(figures, name)) for name in figures.__slots__}
             | {("figures", "fresh_ns"): str(self._fresh_ns), ("figures", "round_ns"): str(now_ns)}
+            | {("figures", "factor"): str(self._factor)}
             | {("figures", "troubles"): "; ".join(f"{name}: {what}" for name, what in troubles.items())}
         )
         self.alerting.step(now_ns)

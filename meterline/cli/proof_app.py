@@ -55,6 +55,20 @@ def add_proof_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> No
 
         raise typer.Exit(run_reconcile(screen(json), file, first, last, apply=apply))
 
+    @app.command()
+    def completeness(
+        file: Annotated[Path, typer.Argument(help="The head-end file.")] = Path("headend.yaml"),
+        day: Annotated[str | None, typer.Option("--day", help="A day, such as 2026-03-01. [default: today]")] = None,
+        month: Annotated[str | None, typer.Option("--month", help="A month, such as 2026-03.")] = None,
+        json: Json = False,
+    ) -> None:
+        """Say how much of what should have come has come, and what became of the rest; exit code 1 below 90 %."""
+        from meterline.cli.completeness import completeness as run_completeness
+
+        if day is not None and month is not None:
+            raise typer.BadParameter("a day or a month", param_hint="--month")
+        raise typer.Exit(run_completeness(screen(json), file, day, month))
+
     @app.command("export-evidence")
     def export_evidence(
         out: Annotated[Path, typer.Argument(help="The file to write, such as march.mlev.")],

@@ -79,6 +79,28 @@ PROOF_TEXTS: dict[str, tuple[str, str]] = {
     "audit.lost": ("declared lost", "已声明丢失"),
     "audit.missing": ("gone", "缺失"),
     "audit.differs": ("changed", "内容不符"),
+    # --- completeness
+    "completeness.all": (
+        "{first} to {last}: {received} of {expected} slots received, {share} %; meter days below {limit} %: {poor}",
+        "{first} 至 {last}：应收 {expected}，实收 {received}，完整率 {share} %；低于 {limit} % 的表日：{poor}",
+    ),
+    "completeness.one": (
+        "{first}: {received} of {expected} slots received, {share} %; meters below {limit} %: {poor}",
+        "{first}：应收 {expected}，实收 {received}，完整率 {share} %；低于 {limit} % 的电表：{poor}",
+    ),
+    "completeness.none": ("Nothing was expected of any meter in this time.", "该时段内没有任何电表应上报数据。"),
+    "head.expected": ("expected", "应收"),
+    "head.received": ("received", "实收"),
+    "head.percent": ("%", "%"),
+    "head.late": ("late", "迟到"),
+    "head.empty": ("no value", "无值"),
+    "head.not_read": ("not read", "未读到"),
+    "head.coming": ("on the way", "在途"),
+    "head.off": ("gateway off", "网关停运"),
+    "head.unexplained": ("unexplained", "原因不明"),
+    "head.estimated": ("estimated 15 min", "估算(15分钟)"),
+    "head.midnight": ("midnight", "日界"),
+    "head.poor": ("poor days", "不完整天数"),
     # --- status
     "status.audit": (
         "Audit of {gateway}: {fits} stated hours fit up to {until}; not all here {waiting}, lost {lost}, gone {missing}, changed {differs}",

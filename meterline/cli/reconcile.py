@@ -117,7 +117,8 @@ def _print(screen: Screen, settings: HeadendSettings, doubtful: list[Stated], co
         )  # fmt: skip
     if len(doubtful) > MOST_SHOWN:
         screen.say("verify.more", count=len(doubtful) - MOST_SHOWN)
-    screen.say("reconcile.counts", hours=sum(counts.values()), **counts)
+    said: dict[str, Any] = {"hours": sum(counts.values()), **counts}
+    screen.say("reconcile.counts", **said)
 
 
 def _json(stated: Stated) -> dict[str, Any]:

@@ -68,7 +68,6 @@ def gateway(screen: Screen, file: Path, clock: str | None, *, show_key: bool, la
         settings = load_gateway(file)
     from gateway_firmware_py import public_key, run_gateway, sources_of
 
-
     if show_key:
         key = public_key(settings)
         screen.json({"gateway": settings.id, "public_key": key})

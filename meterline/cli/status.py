@@ -29,7 +29,7 @@ def status(screen: Screen, file: Path) -> None:
     try:
         queries = Queries.of(settings)
         try:
-            now_ns = _now_ns(queries)
+            now_ns = plant_now_ns(queries)
             state = queries.status(now_ns) | {"findings": _findings(settings, queries, now_ns)}
         finally:
             queries.close()
@@ -39,7 +39,7 @@ def status(screen: Screen, file: Path) -> None:
     _print(screen, settings, state)
 
 
-def _now_ns(queries: Any) -> int:
+def plant_now_ns(queries: Any) -> int:
     """Real time; at a simulated site the plant's time as far as is known, for its clock is not ours."""
     heard = [word for _, word in queries.catalogue.health().values() if word.simulated]
     if not heard:

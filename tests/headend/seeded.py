@@ -13,6 +13,8 @@ from analytics.carbon import Purpose
 from analytics.findings import Finding, Severity
 from headend.alerts.outbox import Outbox
 from headend.catalogue import Catalogue
+from headend.completeness import Completeness
+from headend.completeness_book import CompletenessBook
 from headend.findings import FindingsBook, Looked
 from headend.queries import Queries
 from headend.rollup import Rollup
@@ -102,6 +104,9 @@ def seed(folder: Path, *, hours: int = 20, plant: Plant | None = None, empty: bo
     if not empty:
         _deliver(store, twins, plant, hours)
         Rollup(plant, store, catalogue).run(NOW, Supervisor().isolated)
+        slots = CompletenessBook(catalogue.path)
+        Completeness(plant, store, catalogue, slots).once(NOW)
+        slots.close()
         for gateway, twin in twins.items():
             catalogue.put_health(
                 Health(gateway, twin.epoch, "running", NOW // 10**6, 1, twin.seq + 1, twin.seq, "0.1.0", True,

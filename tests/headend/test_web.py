@@ -39,6 +39,8 @@ PAGES = [
     "/findings/1",
     "/energy",
     "/energy?period=week",
+    "/completeness",
+    "/completeness?month=2026-02&day=2026-02-10",
     "/system",
 ]
 HEAD_END = [*PAGES, "/api/overview", "/api/status", "/api/nothing", "/nothing", "/static/style.css"]
