@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics.findings import Finding, Severity
+from headend import feedback as spoken
 from headend.catalogue import migrate
 from headend.causes import claims_of
 from headend.entries import SCHEMA, SELECT, STATE, Entry, Event, State, entry_of, keep, note
@@ -54,9 +55,15 @@ class FindingsBook:
 
     def __init__(self, path: Path, plant: Plant, *, delays: Mapping[str, Delays] = DELAYS) -> None:
         self.plant = plant
+        self._path = path
         self._delays = delays
         self._tables = Tables(path)
-        migrate(self._tables, "findings", (SCHEMA,))
+        migrate(self._tables, "findings", (SCHEMA, spoken.SCHEMA))
+
+    @property
+    def folder(self) -> Path:
+        """The head-end's data folder."""
+        return self._path.parent
 
     def close(self) -> None:
         """Let go of the file."""
@@ -105,6 +112,47 @@ class FindingsBook:
         """Put it out of sight until a moment of plant time, or (None) back on the table. Raises as `acknowledge`."""
         what = "unshelved" if until_ns is None else "shelved"
         return self._by_person(number, what, who, why, now_ns, shelved_until_ns=until_ns)
+
+    def feedback(self, said: spoken.Feedback) -> Entry:
+        """Keep a verdict; `false` and `known` shelve the finding and its repeats at the same place.
+
+        Raises
+        ------
+        NoSuchFinding
+        """
+        entry = self.entry(said.entry)
+        quiet = spoken.QUIET_NS.get(said.verdict)
+        with self._tables.transaction() as db:
+            db.execute(
+                "INSERT INTO book_feedback (entry, kind, scope, subject, verdict, who, why, at_ns)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (said.entry, entry.kind, entry.scope, entry.subject, said.verdict, said.who, said.why, said.at_ns),
+            )
+            return self._by_person(
+                said.entry, "acknowledged" if quiet is None else "shelved", said.who,
+                f"{said.verdict.value}: {said.why}", said.at_ns,
+                acknowledged_by=said.who.strip(), acknowledged_why=said.why.strip(), acknowledged_ns=said.at_ns,
+                shelved_until_ns=None if quiet is None else said.at_ns + quiet,
+            )  # fmt: skip
+
+    def take_notes(self, box: spoken.FeedbackBox) -> int:
+        """Take in the notes that other processes left; gives how many. A note that cannot be read is set aside."""
+        taken = 0
+        for path, said in box.notes():
+            if said is None or self.find(said.entry) is None:
+                path.rename(path.with_suffix(".unreadable"))
+                continue
+            self.feedback(said)
+            path.unlink()
+            taken += 1
+        return taken
+
+    def verdicts(self, number: int) -> list[spoken.Feedback]:
+        """What people have said of a finding, in order."""
+        rows = self._tables.rows(
+            "SELECT entry, verdict, who, why, at_ns FROM book_feedback WHERE entry = ? ORDER BY id", number
+        )
+        return [spoken.Feedback(r["entry"], spoken.Verdict(r["verdict"]), r["who"], r["why"], r["at_ns"]) for r in rows]
 
     def _by_person(self, number: int, what: str, who: str, why: str, now_ns: int, **changes: Any) -> Entry:
         if not who.strip():

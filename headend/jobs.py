@@ -14,6 +14,7 @@ from analytics.detectors.learning import learn
 from analytics.findings import Finding
 from analytics.series import Span as Stretch
 from headend.catalogue import Catalogue
+from headend.feedback import FeedbackBox
 from headend.findings import FindingsBook, Looked
 from headend.ledger import Link, chain_breaks
 from headend.metered import account_of, power_of
@@ -74,6 +75,7 @@ class Jobs:
         self._started_ns = clock.now_ns()
         self._learnt: dict[str, tuple[str, Learnt]] = {}
         self._looked_to: dict[str, int] = {}
+        self._box = FeedbackBox(catalogue.path.parent)
 
     def run(self, every_s: float) -> None:
         """Round after round until the supervisor says stop; `every_s` real seconds between their starts."""
@@ -87,6 +89,7 @@ class Jobs:
         attempt = self._supervisor.attempt
         attempt("intervals", lambda: self._rollup.run(now_ns, self._supervisor.isolated))
         attempt("chain", lambda: self._check_chain(now_ns))
+        attempt("feedback", lambda: self._book.take_notes(self._box))
         attempt("findings", lambda: self._detect(now_ns))
         for name, work in self._more.items():
             attempt(name, partial(work, now_ns))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from headend.causes import Claim, Scope
 from headend.entries import SELECT, Condition, Entry, Event, entry_of, keep, note
+from headend.feedback import quiet_until
 from headend.tables import Tables
 from meterline.clock import NS
 
@@ -165,6 +166,13 @@ class Pass:
             energy_kwh=finding.energy_kwh,
             stale=finding.end_ns is not None and finding.end_ns < self._now - STALE_NS,
         )
+        settled = quiet_until(self._tables, entry.kind, entry.scope, entry.subject)
+        if settled is not None and settled[0] > self._now:
+            until, said = settled
+            entry = replace(
+                entry, shelved_until_ns=until, acknowledged_by=said.who, acknowledged_ns=self._now,
+                acknowledged_why=f"#{said.entry} {said.verdict.value}: {said.why}",
+            )  # fmt: skip
         return replace(entry, id=self._keep(entry))
 
     def _extend(self, entry: Entry, claim: Claim) -> Entry:
@@ -207,6 +215,8 @@ class Pass:
         if after.condition is Condition.PENDING and after.last_seen_ns - after.start_ns >= delays.on_ns:
             after = replace(after, condition=Condition.ACTIVE)
             self._note(entry, "opened")
+            if entry.shelved_until_ns is not None:
+                self._note(entry, "shelved", why=entry.acknowledged_why)
         if seen and after.condition is Condition.UNKNOWN:
             after = replace(after, condition=Condition.ACTIVE)
             self._note(entry, "known")

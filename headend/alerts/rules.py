@@ -126,7 +126,8 @@ class Notifier:
                     )
                 elif event.what in (*OPENINGS, "returned") and (entry := self._book.find(event.entry)):
                     for recipient in self._alerts.recipients:
-                        if not entry.stale and self._concerns(recipient, entry):
+                        shelved = entry.shelved_until_ns is not None and event.at_ns < entry.shelved_until_ns
+                        if not entry.stale and not shelved and self._concerns(recipient, entry):
                             db.execute(
                                 "INSERT OR IGNORE INTO notices (event, recipient, entry, subject, what, at_ns, state,"
                                 " why) VALUES (?, ?, ?, ?, ?, ?, 'held', '')",

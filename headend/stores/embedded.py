@@ -463,6 +463,17 @@ def _only_writer(folder: Path) -> sqlite3.Connection:
     return lock
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process is writing to the store of a folder."""
+    if not (folder / "writer.lock").is_file():
+        return False
+    try:
+        _only_writer(folder).close()
+    except StoreUnavailable:
+        return True
+    return False
+
+
 def _lists(texts: Iterator[str]) -> list[list[int]]:
     parsed: list[list[int]] = orjson.loads("[" + ",".join(texts) + "]")
     return parsed

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from meterline.cli.energy_app import add_energy_commands
+from meterline.cli.findings_app import add_findings_commands
 from meterline.cli.line_app import add_line_commands
 from meterline.cli.on_site_app import add_on_site_commands
 from meterline.cli.proof_app import add_proof_commands
@@ -394,6 +395,7 @@ def grafana_remove(url: GrafanaUrl, token_file: TokenFile, json: Json = False) -
 add_line_commands(app, bench_app, screen)
 add_on_site_commands(app, screen)
 add_proof_commands(app, screen)
+add_findings_commands(app, screen)
 add_energy_commands(app, screen)
 
 

@@ -8,6 +8,7 @@ import re
 
 from meterline.cli.commission_texts import COMMISSION_TEXTS
 from meterline.cli.energy_texts import ENERGY_TEXTS
+from meterline.cli.findings_texts import FINDINGS_TEXTS
 from meterline.cli.line_texts import LINE_PROBLEMS_ZH
 from meterline.cli.plan_texts import PLAN_PROBLEMS_ZH, PLAN_TEXTS
 from meterline.cli.probe_texts import PROBE_TEXTS
@@ -198,6 +199,7 @@ TEXTS = Texts({
     **PROBE_TEXTS,
     **COMMISSION_TEXTS,
     **ENERGY_TEXTS,
+    **FINDINGS_TEXTS,
     **PROOF_TEXTS,
 })  # fmt: skip
 
