@@ -67,8 +67,8 @@ def libmodbus_meter() -> Iterator[MeterFactory]:
     """Make meters: `libmodbus_meter({1: {"input": {0: 2300}}})` on TCP, with `device=path` on a serial line."""
     meters: list[LibmodbusMeter] = []
 
-    def make(words: Words, *, device: str | None = None, baud: int = 9600) -> LibmodbusMeter:
-        kind, where = ("rtu", f"{device}:{baud}") if device else ("tcp", f"127.0.0.1:{free_port()}")
+    def make(words: Words, *, device: str | None = None, baud: int = 9600, port: int | None = None) -> LibmodbusMeter:
+        kind, where = ("rtu", f"{device}:{baud}") if device else ("tcp", f"127.0.0.1:{port or free_port()}")
         meter = LibmodbusMeter(kind, where, words)
         meters.append(meter)
         return meter
