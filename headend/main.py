@@ -27,8 +27,9 @@ from headend.stores.embedded import EmbeddedReader, EmbeddedStore
 from headend.stores.influxdb import InfluxWriter
 from headend.supervise import Supervisor
 from headend.trust import trusted_keys
+from headend.watch import Watch
 from headend.web import create_app, serve_in_thread
-from meterline.clock import NS, Clock
+from meterline.clock import NS, Clock, SystemClock
 from meterline.errors import EXIT_FINE, EXIT_UNREACHABLE, StoreUnavailable
 from meterline.settings import HeadendSettings
 
@@ -140,10 +141,13 @@ class _Headend:
             self.store, self.catalogue, self.audits, self._clock, keys, self._ingest.ask, self._settings.data,
             completeness.reread,
         )  # fmt: skip
+        watch = Watch(
+            self._settings, self.store, self.catalogue, self.alerting.outbox, self._clock, SystemClock()
+        )  # fmt: skip
         jobs = Jobs(
             plant, self.store, self.catalogue, self.book, self._clock, self._supervisor,
             heard=self._ingest.heard, after=self._after_round, factor=self._factor,
-            more={"audit": audit.once, "completeness": completeness.once},
+            more={"audit": audit.once, "completeness": completeness.once, "watch": watch.once},
         )  # fmt: skip
         self._supervisor.start("rounds", lambda: jobs.run(file.jobs_s))
         self._supervisor.start("page", self._serve)
