@@ -15,7 +15,7 @@ TEXTS = Texts(
         "tampered.do": (
             (
                 "{count} place(s) in the chain of {gateway}: somebody changed or removed batches, or an old disk was "
-                "put back. Keep everything as it is, run 'meterline verify' on the head-end's folder and on the gateway's."
+                "put back. Keep everything as it is; run 'meterline verify' on the folders of head-end and gateway."
             ),
             (
                 "{gateway} 的数据链有 {count} 处不衔接：批次被修改或删除，或换上了旧磁盘。请保持原状，"
@@ -43,8 +43,8 @@ TEXTS = Texts(
                 "shows the meters and days."
             ),
             (
-                "{gateway} 有 {count} 个批次不会再到达，原因 {reason}（说明见 docs/wire-contract.md）。电能仍在表内累计，"
-                "缺口期间的总量是准确的。受影响的电表和日期见 meterline completeness。"
+                "{gateway} 有 {count} 个批次不会再到达，原因 {reason}（说明见 docs/wire-contract.md）。"
+                "电能仍在表内累计，缺口期间的总量是准确的。受影响的电表和日期见 meterline completeness。"
             ),
         ),
         "trouble": ("gateway {gateway}: {detail}", "网关 {gateway}：{detail}"),

@@ -56,7 +56,7 @@ class Site(ManualClock):
 
     def mails(self, address: str = "all@works.example") -> list[EmailMessage]:
         rows = self.outbox.tables.rows("SELECT message FROM outbox WHERE recipient = ? ORDER BY id", address)
-        return [message_from_bytes(bytes(row[0]), policy=default) for row in rows]  # type: ignore[misc]
+        return [message_from_bytes(bytes(row[0]), policy=default) for row in rows]
 
     def subjects(self, address: str = "all@works.example") -> list[str]:
         return [str(make_header(decode_header(str(mail["Subject"])))) for mail in self.mails(address)]
