@@ -44,6 +44,12 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert factory.exit_code(within=1) == 0
 
 
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second's watch with two readings."""
+    monkeypatch.setattr("collector.commission.LEAST_REST_S", 0.2)
+
+
 def _shown(cli: Cli, works: Path) -> str:
     """The display: what `read` decodes, which has tests of its own."""
     readings = cli("read", "m-press", "--site", str(works), "--json").json["readings"]

@@ -55,6 +55,14 @@ def works(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert factory.exit_code(within=1) == 0
 
 
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meters of this machine answer at once; how long a scan waits on real lines is tested on virtual time."""
+    monkeypatch.setattr("collector.scan.LISTEN_FIRST_S", 0.2)
+    monkeypatch.setattr("collector.scan.STRAGGLERS_S", 0.2)
+    monkeypatch.setattr("collector.scan_plan.PATIENCE_S", {"dlt645": 0.2, "dlt645-1997": 0.2, "cjt188": 0.2})
+
+
 def _line(works: Path, bus: str) -> str:
     row = next(b for b in yaml.safe_load(works.read_text("utf-8"))["buses"] if b["id"] == bus)
     return str(row["device"]) if row["kind"] == "serial" else f"{row['host']}:{row['port']}"
