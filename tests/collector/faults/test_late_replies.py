@@ -23,7 +23,7 @@ from meterline.settings import Rates
 from tests.collector.faults.nasty_line import Mischief, NastyLine, StampedMeter, lies
 from tests.collector.peers import sealed
 from tests.collector.sites import Collected, plant
-from tests.collector.virtual_time import LoopClock, VirtualLoop
+from tests.collector.virtual_time import LoopClock, VirtualLoop, during
 
 PAGE = """{"profile": "stamped", "revision": 1, "title": {"en": "x", "zh": "x"}, "protocol": "modbus",
     "carrier": "electricity", "source": "made for tests", "evidence": "unverified", "value_reference": "primary",
@@ -96,7 +96,7 @@ class Floor(RuleBasedStateMachine):
     @precondition(lambda self: self.loop is not None)
     def pass_time(self, seconds: float) -> None:
         assert self.loop is not None
-        self.loop.run_until_complete(asyncio.sleep(seconds))
+        self.loop.run_until_complete(during(seconds, self.loop.create_future()))
         assert not self.task.done(), "the poller has died"
         self.look()
 
