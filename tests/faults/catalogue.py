@@ -74,7 +74,7 @@ CATALOGUE: dict[str, Fault] = {
     "B08": Fault("out of memory"),
     "B09": Fault("no file descriptors"),
     "B10": Fault("two instances"),
-    "B11": Fault("crash loop by a bad configuration", (), "falling back to the last good configuration is not built"),
+    "B11": Fault("crash loop by a bad configuration"),
     "B12": Fault("flood of errors"),
     "C01": Fault("disk full by others", (f"{_KEEPER}a_full_disk_is_lived_through_in_memory_and_made_good_afterwards",)),
     "C02": Fault("own quota reached, nothing acknowledged"),

@@ -16,7 +16,7 @@ from random import Random
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from meterline.clock import ScaledClock, SystemClock
+from meterline.clock import HeldClock, SystemClock
 from tests.faults.checker import Checker, Counted, Excuse, Oracle, Violations
 from tests.faults.evidence import newest_slots, stored_keys, whole
 from tests.faults.mqtt_proxy import MqttProxy
@@ -88,15 +88,15 @@ class Chain:
         self.key = Ed25519PublicKey.from_public_bytes(base64.b64decode(raw))
         self.checker = Checker(gateway=GATEWAY, key=self.key, meters=METERS, period_ns=self.period_ns)
         if self.wish.real_clock:
-            self.clock: ScaledClock | SystemClock = SystemClock()
+            self.clock: HeldClock | SystemClock = SystemClock()
             timed: list[str] = []
         else:
-            self.clock = ScaledClock.starting_at(ORIGIN_NS, self.wish.factor, in_s=2.5)
-            timed = ["--clock", str(self.clock)]
+            self.clock = HeldClock.hold(self.folder / "clock", ORIGIN_NS, self.wish.factor)
+            timed = ["--clock", f"file:{self.folder / 'clock'}"]
         meters = [sys.executable, str(HERE / "meters_process.py"), str(self.folder / "site.yaml")]
-        meters += [str(self.clock) if timed else "real", str(self.state)]
+        meters += [timed[-1] if timed else "real", str(self.state)]
         self.meters = Program("meters", meters, self.folder, {"PYTHONPATH": str(HERE.parents[1])})
-        self.gateway = self._program("gateway", [str(self.folder / "gateway.yaml"), *timed])
+        self.gateway = self._program("gateway", [str(self.folder / "gateway.yaml"), *timed, *self.wish.options])
         self.headend = self._program("headend", [str(self.folder / "headend.yaml"), *timed])
         self.programs = [self.gateway, self.headend, self.meters]
         self.begin_ns = self.clock.now_ns()
@@ -105,7 +105,11 @@ class Chain:
         self.meters.wait_said("ready")
         self.gateway.start()
         threading.Thread(target=self._watch, daemon=True).start()
-        self.settle(within_s=40)
+        for program in (self.gateway, self.headend):
+            program.wait_said("connected to the broker", within_s=60)
+        if isinstance(self.clock, HeldClock):
+            self.clock.release()
+        self.settle(within_s=60)
 
     def _program(self, name: str, arguments: Sequence[str]) -> Program:
         environment = {key: value.replace("{folder}", str(self.folder)) for key, value in self.wish.environment.items()}
@@ -133,7 +137,7 @@ class Chain:
         for link in self.links:
             link.close()
 
-    def finish(self, within_s: float = 15.0) -> float:
+    def finish(self, within_s: float = 60.0) -> float:
         """Stop the gateway, let the head-end take in all and make one more round. Returns the gateway's stop time."""
         took_s = self.gateway.stop()
         self.excuses.append((self.clock.now_ns() - 3 * self.period_ns, 1 << 62, "stopped"))

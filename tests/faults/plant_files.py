@@ -20,8 +20,8 @@ energy_users:
   - {{id: press, name: {{en: "Press", zh: "压力机"}}, level: equipment, parent: shop}}
   - {{id: office, name: {{en: "Office", zh: "办公室"}}, level: equipment, parent: shop}}
 buses:
-  - {{id: lan, kind: modbus-tcp, gateway: gw-1, host: 127.0.0.1, port: {bus_port}, timeout_s: 0.25}}
-  - {{id: line, kind: serial, gateway: gw-1, device: "{device}", baud: 38400, timeout_s: 0.25}}
+  - {{id: lan, kind: modbus-tcp, gateway: gw-1, host: 127.0.0.1, port: {bus_port}, timeout_s: {timeout_s}}}
+  - {{id: line, kind: serial, gateway: gw-1, device: "{device}", baud: 38400, timeout_s: {timeout_s}}}
 meters:
   - id: m-main
     name: {{en: "Incomer", zh: "进线总表"}}
@@ -81,6 +81,8 @@ class Wish:
     period_s: float = 60.0
     commit_s: float = 0.2
     quota_mb: int = 64
+    timeout_s: float = 0.25
+    """How long an answer of a meter is waited for. [real s]"""
     broker: str = ""
     faults: tuple[str, ...] = ()
     """Lines of ``factory.yaml``'s list of faults."""
@@ -90,6 +92,8 @@ class Wish:
     """``module:NAME`` -> value: pauses that would outlast a test are shortened; the page of the fault says so."""
     real_clock: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
+    """Of the gateway's command line."""
     judge_slots: bool = True
     """False where the plant's clock is so fast that a moment's load of this machine is days of the plant: then only
     numbers, values, chain and energy are judged, and not whether a line kept its slots."""
@@ -97,7 +101,9 @@ class Wish:
 
 def write_plant(folder: Path, wish: Wish, *, bus_port: int, gateway_broker: int, headend_broker: int, web: int) -> None:
     """Write the four files."""
-    (folder / "site.yaml").write_text(_SITE.format(bus_port=bus_port, device=folder / "line.tty"), encoding="utf-8")
+    (folder / "site.yaml").write_text(
+        _SITE.format(bus_port=bus_port, device=folder / "line.tty", timeout_s=wish.timeout_s), encoding="utf-8"
+    )
     write_gateway(folder, wish, gateway_broker)
     (folder / "headend.yaml").write_text(
         _HEADEND.format(broker_port=headend_broker, web_port=web, login=""), encoding="utf-8"

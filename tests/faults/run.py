@@ -145,7 +145,8 @@ class StageRun:
         try:
             self.chain.start()
         except (AssertionError, OSError, RuntimeError) as error:
-            self.failed = f"the chain did not start: {str(error)[-500:]}"
+            words = " / ".join(p.last_words(3) for p in self.chain.programs)
+            self.failed = f"the chain did not start: {str(error)[-300:]}; {words[-600:]}"
 
     def play(self, scene: Scene) -> Row:
         """One fault: played, waited for, judged."""

@@ -29,8 +29,10 @@ HOOKED = stage(
         constants={
             **QUICK,
             "gateway_firmware_py.main:STUCK_S": STUCK_S,
+            "gateway_firmware_py.main:GOOD_S": 2.0,
             "gateway_firmware_py.uplink:STALLED_S": STALLED_S,
         },
+        options=("--last-good",),
         environment={"NOTIFY_SOCKET": "@meterline-faults-{folder}"},
     ),
 )
@@ -170,6 +172,20 @@ def second_instance(chain: Chain, play: Play) -> None:
     )  # fmt: skip
     said = done.stdout + done.stderr
     play.expect(done.returncode == 3 and str(chain.gateway.pid) in said, f"exit {done.returncode}: {said[-200:]}")
+
+
+@plays("B11", on=HOOKED)
+def configuration_ruined(chain: Chain, play: Play) -> None:
+    """Somebody saves a file that cannot be read, and the box restarts: it runs as it last did well, and says so."""
+    wait_until(lambda: (chain.data / "last-good" / "current").exists(), within=20, what="a good configuration kept")
+    file = chain.folder / "gateway.yaml"
+    good = file.read_text(encoding="utf-8")
+    file.write_text("gateway: gw-1\nbroker: {host: nowhere, prot: 1}\nrates: fast\n", encoding="utf-8")
+    chain.kill_gateway()
+    chain.settle()
+    play.expect(play.said("gateway", "configuration: "), "nobody was told that an older configuration runs")
+    file.write_text(good, encoding="utf-8")
+    chain.kill_gateway()
 
 
 @plays("B12", on=HOOKED)
