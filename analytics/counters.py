@@ -22,7 +22,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.counter_track import CounterEvent, CounterRules, Track, follow_track
+from analytics.counter_model import CounterEvent, CounterRules, Track
+from analytics.counter_track import follow_track
 from analytics.series import (
     BitArray,
     BoolArray,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analytics.counter_track import CounterRules, Track, follow_track
+from analytics.counter_model import CounterRules, Track
+from analytics.counter_track import follow_track
 from analytics.counters import IntervalEnergies, locate, spread, sums
 from analytics.estimation import FEWEST_DAYS, REACH_DAYS, Filled, fill, weekdays_of_grid
 from analytics.series import (

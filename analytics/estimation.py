@@ -19,7 +19,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from analytics.counter_track import CounterRules, Track
+from analytics.counter_model import CounterRules, Track
 from analytics.counters import IntervalEnergies, account_at
 from analytics.series import BoolArray, FloatArray, IntArray
 from meterline.readings import Quality

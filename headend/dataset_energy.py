@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.counter_track import CounterRules, follow_track, greatest_usual_rate
+from analytics.counter_model import CounterRules
+from analytics.counter_track import follow_track, greatest_usual_rate
 from analytics.energy_account import EnergyAccount, PeriodEnergies, energy_account, periods
 from analytics.series import SECOND_NS, CounterSeries
 from headend.dataset_folders import DatasetMeter, DatasetRows, read_rows

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.counter_track import CounterRules
+from analytics.counter_model import CounterRules, Exchange
 from analytics.detectors import Learnt, MeterContext
 from headend.primary import factor_at, regimes
 from meterline.clock import NS
@@ -88,6 +88,20 @@ def rules_of(plant: Plant, meter: Meter, measurand: str, poll_ns: int) -> Counte
         max_rate=_greatest_rate(plant, meter, measurand),
         wraps_at=_wraps_at(point, factor),
         resolution=_resolution(point, factor),
+        exchanges=_exchanges(plant, meter, measurand, factor),
+    )
+
+
+def _exchanges(plant: Plant, meter: Meter, measurand: str, factor: Fraction) -> tuple[Exchange, ...]:
+    """The site's exchanges, primary side; what was written down belongs to the account's counter alone."""
+    mine = measurand == account_of(plant, meter)
+
+    def micro(display: float | None) -> int | None:
+        return round(Fraction(repr(display)) * 10**6 * factor) if mine and display is not None else None
+
+    return tuple(
+        Exchange(*exchange.span_ns(plant.site.site.zone), micro(exchange.old_end), micro(exchange.new_start))
+        for exchange in meter.exchanges
     )
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.counter_track import CounterEvent, CounterRules
+from analytics.counter_model import CounterEvent, CounterRules, Exchange
 from analytics.counters import QUARTER_NS, IntervalEnergies, interval_energies, roll_up
 from analytics.series import CounterSeries, grid
 from headend.catalogue import Catalogue, EventRow, Interval, Resolution, dump_cursor, load_cursor
@@ -114,8 +115,8 @@ class Rollup:
         self._catalogue.set_marks(marks)
 
     def _note_ratios(self) -> None:
-        """A ratio that was entered, changed or taken back: everything from the earliest date that differs."""
-        held = self._catalogue.marks(_RATIOS)
+        """A ratio or an exchange that was entered, changed or taken back: everything from the earliest that differs."""
+        held, zone = self._catalogue.marks(_RATIOS), self._plant.site.site.zone
         known = self._catalogue.marks(_KNOWN)
         marks: dict[tuple[str, str], str] = {}
         for name, meter in self._plant.meters.items():
@@ -124,6 +125,9 @@ class Rollup:
                 for m in counters_of(self._plant, meter)
                 for r in regimes(self._plant, meter, m)
             ]
+            for x in meter.exchanges:
+                start_ns, end_ns = x.span_ns(zone)
+                lines.append(f"{start_ns}*exchange {end_ns} {x.old_end} {x.new_start}".replace(" ", "_"))
             text = " ".join(sorted(set(lines)))
             before = held.get(name)
             if before == text:
@@ -134,7 +138,8 @@ class Rollup:
                 differ = set(before.split()) ^ set(lines)
                 start = max(span.start_ns, min(int(line.split("*")[0]) for line in differ))
                 if start < span.end_ns:
-                    self._pend(marks, name, Span(start, span.end_ns), "ratio")
+                    reason = "exchange" if all("*exchange" in line for line in differ) else "ratio"
+                    self._pend(marks, name, Span(start, span.end_ns), reason)
         if marks:
             self._catalogue.set_marks(marks)
 
@@ -210,6 +215,7 @@ class _Account:
                 rules,
                 wraps_at=None if rules.wraps_at is None else int(rules.wraps_at * scale),
                 resolution=max(1, int(rules.resolution * scale)),
+                exchanges=tuple(_scaled(x, scale) for x in rules.exchanges),
             )
             energies = _quarters(part, mine, regime.from_ns, end_ns)
             if energies is not None:
@@ -279,6 +285,16 @@ class _Account:
             rows = self._rows(resolution, rolled, touched, newest_ns)
             revised += self._catalogue.put_intervals(rows, Span(edges[0], edges[-1]), now_ns, reason)
         return revised
+
+
+def _scaled(exchange: Exchange, scale: Fraction) -> Exchange:
+    """What was written down, in the ratio of a stretch."""
+
+    def micro(amount: int | None) -> int | None:
+        return None if amount is None else round(amount * scale)
+
+    old, new = micro(exchange.old_end_micro), micro(exchange.new_start_micro)
+    return replace(exchange, old_end_micro=old, new_start_micro=new)
 
 
 def _holds(raw: RawSeries, touched: Span) -> tuple[bool, bool]:

@@ -299,6 +299,34 @@ def parse_ratio(text: str) -> Fraction:
     return Fraction(upper.strip()) / below
 
 
+class Exchange(Document):
+    """One meter replaced by another at the same place of the plant (换表)."""
+
+    removed: dt.datetime
+    """When the old one was taken out; plant time unless it says otherwise."""
+    installed: dt.datetime | None = None
+    """When the new one began to count; left out where it was done without a break."""
+    old_end: Annotated[float, Field(ge=0)] | None = None
+    """Last display of the old meter, in the unit of the account (kWh, m3 ...), as it stood there; no ratio applied."""
+    new_start: Annotated[float, Field(ge=0)] | None = None
+    """First display of the new one. Without both, what was used around the exchange is not known."""
+    old_serial: str = ""
+    by: str = ""
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Self:
+        if self.installed is not None and self.installed < self.removed:
+            raise ValueError("the new meter is installed before the old one is removed; check both times")
+        return self
+
+    def span_ns(self, zone: ZoneInfo) -> tuple[int, int]:
+        """Removed, installed, UTC. [ns]"""
+        ends = (self.removed, self.installed or self.removed)
+        first, last = (round((t if t.tzinfo else t.replace(tzinfo=zone)).timestamp()) * 10**9 for t in ends)
+        return first, last
+
+
 class Certificate(Document):
     """The verification certificate of an instrument."""
 
@@ -332,6 +360,8 @@ class Meter(Document):
     idle: Annotated[float, Field(ge=0)] | None = None
     """Power or flow that is normal outside working time, primary; learnt where absent."""
     ratios: tuple[Ratio, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    """In order of time. They join the account's counter; other counters of the meter begin anew."""
     serial: str = ""
     accuracy_class: str = ""
     certificate: Certificate = Certificate()

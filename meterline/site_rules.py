@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 from meterline.documents import Lines, PathKey, place_text
 from meterline.errors import Problem
@@ -81,7 +83,7 @@ def site_problems(site: Site, profiles: Mapping[str, Profile] | None, file: str,
                 )
             elif meter.bus in buses:
                 yield from _meter_problems(
-                    meter, profile, buses[meter.bus], file, lambda *p, i=index: at("meters", i, *p)
+                    meter, profile, buses[meter.bus], site.site.zone, file, lambda *p, i=index: at("meters", i, *p)
                 )
     for name, problem, hint in bus_problems(site.buses):
         yield Problem(file, at("buses", [bus.id for bus in site.buses].index(name)), problem, hint)
@@ -95,7 +97,9 @@ def site_problems(site: Site, profiles: Mapping[str, Profile] | None, file: str,
             )
 
 
-def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Callable[..., str]) -> Iterator[Problem]:
+def _meter_problems(
+    meter: Meter, profile: Profile, bus: Bus, zone: ZoneInfo, file: str, at: Callable[..., str]
+) -> Iterator[Problem]:
     wrong = address_problem(profile, bus.kind, meter.address)
     if wrong:
         yield Problem(file, at("address"), *wrong)
@@ -113,6 +117,7 @@ def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Cal
             "remove it here and set it in the meter",
         )  # fmt: skip
     yield from _scaling_problems(meter, profile, file, at)
+    yield from _exchange_problems(meter, zone, file, at)
     days = Counter(ratio.valid_from for ratio in meter.ratios if not ratio.correction)
     for day, count in days.items():
         if count > 1:
@@ -122,6 +127,16 @@ def _meter_problems(meter: Meter, profile: Profile, bus: Bus, file: str, at: Cal
                 f"{count} ratios are valid from {day}",
                 "keep one, or mark the later one correction: true",
             )
+
+
+def _exchange_problems(meter: Meter, zone: ZoneInfo, file: str, at: Callable[..., str]) -> Iterator[Problem]:
+    """Exchanges that overlap or stand in the wrong order: no moment has two meters, or none twice."""
+    for index, (one, other) in enumerate(pairwise(meter.exchanges), start=1):
+        if other.span_ns(zone)[0] < one.span_ns(zone)[1] or other.span_ns(zone)[0] == one.span_ns(zone)[0]:
+            yield Problem(
+                file, at("exchanges", index), f"removed {other.removed}, before the exchange above it was over",
+                "put them in order of time, and check 'removed' and 'installed' of both",
+            )  # fmt: skip
 
 
 def _scaling_problems(meter: Meter, profile: Profile, file: str, at: Callable[..., str]) -> Iterator[Problem]:

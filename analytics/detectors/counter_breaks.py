@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from analytics.counter_track import CounterEvent, EventKind
+from analytics.counter_model import CounterEvent, EventKind
 from analytics.detectors.view import View
 from analytics.findings import Finding
 from analytics.fitness import NotFit

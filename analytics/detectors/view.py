@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from analytics.counter_track import CounterRules, Track, follow_track, rate_of_power
+from analytics.counter_model import CounterRules, Track, rate_of_power
+from analytics.counter_track import follow_track
 from analytics.counters import QUARTER_NS, IntervalEnergies, spread
 from analytics.series import SECOND_NS, BoolArray, CounterSeries, FloatArray, IntArray, Series, Span, grid, is_no_value
 from meterline.measurands import MEASURANDS
@@ -125,6 +126,8 @@ class MeterWindow:
         Spans recorded as missing at the gateway (a meter that did not answer); one that lasts ends at `now_ns`.
     off_hours : tuple of Span
         Time outside the shifts, from the plant's calendar; empty where the plant never stops.
+    states : mapping of measurand to Series
+        Status words, counts of events, clock and number of the meter, as it gave them.
     """
 
     start_ns: int
@@ -133,6 +136,7 @@ class MeterWindow:
     counters: Mapping[str, CounterSeries] = field(default_factory=dict)
     silent: tuple[Span, ...] = ()
     off_hours: tuple[Span, ...] = ()
+    states: Mapping[str, Series] = field(default_factory=dict)
 
 
 class View:

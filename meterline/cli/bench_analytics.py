@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics.counter_track import CounterRules, rate_of_power
+from analytics.counter_model import CounterRules, rate_of_power
 from analytics.energy_account import energy_account, periods
 from analytics.series import CounterSeries
 from headend.dataset_energy import dataset_account, dataset_periods, date_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analytics.counter_track import CounterRules
+from analytics.counter_model import CounterRules
 from analytics.energy_account import energy_account, periods
 from analytics.series import CounterSeries
 from analytics.validation import Reason, completeness, days_against_month

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analytics.benchmarks import Grade, LoadShape, Quota, SpecificEnergy, load_shape, specific_energy
-from analytics.counter_track import CounterRules
+from analytics.counter_model import CounterRules
 from analytics.counters import IntervalEnergies, interval_energies
 from analytics.fitness import NotFit
 from analytics.series import CounterSeries

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from analytics.counter_track import CounterRules
+from analytics.counter_model import CounterRules, Exchange
 from analytics.counters import interval_energies
 from analytics.series import CounterSeries
 from meterline.readings import Quality
@@ -24,7 +24,10 @@ WORKERS = max(10, SEQUENCES // 20_000)
 S = 10**9
 KWH = 10**6
 MOST_KW = 120
-FAULTS = ("none", "glitch", "zero", "dip", "gap", "stale", "repeat", "invalid", "late", "reset", "backwards", "jump")
+FAULTS = (
+    "none", "glitch", "zero", "dip", "gap", "stale", "repeat", "invalid", "late", "reset", "backwards", "jump",
+    "exchange",
+)  # fmt: skip
 LOSSLESS = frozenset(FAULTS) - {"dip", "reset", "backwards", "jump"}
 MODULI = (10_000 * KWH, 2**32 * 1000, 9_999_999 * KWH // 10 + KWH // 10)
 """Decimal, binary (Wh in 32 bits), and a maker's own limit."""
@@ -41,6 +44,7 @@ class Sequence:
     quality: list[int] = field(default_factory=list)
     true: int = 0
     faults: list[str] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
 
 
 def sequence(generator: np.random.Generator) -> Sequence:
@@ -85,6 +89,13 @@ def sequence(generator: np.random.Generator) -> Sequence:
             place = len(out.t) - 2
             for column in (out.t, out.shown, out.quality):
                 column.append(column.pop(place))
+        elif fault == "exchange":
+            load(30)
+            removed, old_end = now, value
+            value = below(0, out.wrap // out.digit) * out.digit
+            out.exchanges.append(Exchange(removed, removed, old_end, value))
+            load(30)
+            show(value)
         elif fault == "reset":
             value = 0
         elif fault == "jump":
@@ -118,8 +129,9 @@ def test_no_sequence_breaks_the_account(seed: int) -> None:
     for number in range(-(-SEQUENCES // WORKERS)):
         one = sequence(draw)
         rules = CounterRules(
-            max_gap_ns=600 * S, max_rate=1.5 * MOST_KW * KWH / 3600, wraps_at=one.wrap, resolution=one.digit
-        )
+            max_gap_ns=600 * S, max_rate=1.5 * MOST_KW * KWH / 3600, wraps_at=one.wrap, resolution=one.digit,
+            exchanges=tuple(one.exchanges),
+        )  # fmt: skip
         result = interval_energies(CounterSeries.of(one.t, one.shown, one.quality), rules, step_ns=900 * S)
         where = f"seed {seed}, sequence {number}: {one.faults}"
         held_back = sum(event.kind == "unconfirmed" for event in result.events)

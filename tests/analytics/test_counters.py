@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.counter_track import CounterEvent, CounterRules, EventKind, follow_track, rate_of_power
+from analytics.counter_model import CounterEvent, CounterRules, EventKind, Exchange, rate_of_power
+from analytics.counter_track import follow_track
 from analytics.counters import IntervalEnergies, interval_energies, roll_up
 from analytics.series import CounterSeries, SeriesError
 from meterline.readings import Quality
@@ -443,3 +444,39 @@ def test_a_million_readings_take_less_than_a_second() -> None:
     result = interval_energies(counter, rules(wraps_at=10**15), step_ns=QUARTER)
     assert perf_counter() - start < 1.0
     assert result.total_micro == int(rise[1:].sum())
+
+
+@pytest.mark.parametrize("minutes_without", [0, 20])
+def test_an_exchange_goes_on_where_the_old_meter_ended(minutes_without: int) -> None:
+    """By hand: the old one counts 50 + 2, the new one 1 + 30; nothing is known of the time between."""
+    minute = 60 * 10**9
+    removed, installed = 51 * minute, (51 + minutes_without) * minute
+    t = [*range(0, 51 * minute, minute), *range(installed + minute, installed + 32 * minute, minute)]
+    shown = [900_000 + n for n in range(51)] + [5 + n for n in range(1, 32)]
+    counter = CounterSeries.of(t, np.array(shown) * 10**6)
+    exchange = Exchange(removed, installed, 900_052 * 10**6, 5 * 10**6)
+    rules = CounterRules(max_gap_ns=5 * minute, max_rate=rate_of_power(200.0), exchanges=(exchange,))
+    edges = [0, 51 * minute, *([installed] if minutes_without else []), t[-1]]
+    result = interval_energies(counter, rules, boundaries_ns=np.array(edges))
+    assert (result.micro / 1e6).tolist() == ([52.0, 0.0, 31.0] if minutes_without else [52.0, 31.0])
+    assert result.total_micro == 83 * 10**6
+    (event,) = result.events
+    assert event.kind is EventKind.EXCHANGE
+    assert event.correction_micro == 83 * 10**6 - (shown[-1] - shown[0]) * 10**6
+    assert bool(result.quality[0] & Quality.MAINTENANCE)
+    if minutes_without:
+        assert bool(result.quality[1] & Quality.SUSPECT), "whatever was used then is not in it"
+
+
+@pytest.mark.parametrize("old_end", [None, 900_049, 990_000])
+def test_an_exchange_that_nobody_wrote_down_rightly_is_unknown_energy(old_end: int | None) -> None:
+    minute = 60 * 10**9
+    t = [*range(0, 51 * minute, minute), *range(52 * minute, 82 * minute, minute)]
+    shown = [900_000 + n for n in range(51)] + [5 + n for n in range(30)]
+    exchange = Exchange(51 * minute, 51 * minute, None if old_end is None else old_end * 10**6, 5 * 10**6)
+    rules = CounterRules(max_gap_ns=5 * minute, max_rate=rate_of_power(200.0), exchanges=(exchange,))
+    counter = CounterSeries.of(t, np.array(shown) * 10**6)
+    result = interval_energies(counter, rules, boundaries_ns=np.array([0, 50 * minute, 52 * minute, 81 * minute]))
+    assert (result.micro / 1e6).tolist() == [50.0, 0.0, 29.0]
+    assert bool(result.quality[1] & Quality.SUSPECT)
+    assert [event.kind for event in result.events] == [EventKind.EXCHANGE]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.counter_track import CounterRules, follow_track, greatest_usual_rate, rate_of_power
+from analytics.counter_model import CounterRules, rate_of_power
+from analytics.counter_track import follow_track, greatest_usual_rate
 from analytics.counters import _how_many_until, account_at
 from analytics.energy_account import EnergyAccount, energy_account, periods
 from analytics.estimation import Method

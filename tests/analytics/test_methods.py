@@ -17,12 +17,14 @@ from analytics.benchmarks import LoadShape, Quota, SpecificEnergy, load_shape, s
 from analytics.carbon import Purpose, choose_grid_factor
 from analytics.coal_equivalent import Basis, choose_coal_factor, water_use
 from analytics.conversion import Use, choose, convert
-from analytics.counter_track import CounterRules, follow_track, rate_of_power
+from analytics.counter_model import CounterRules, rate_of_power
+from analytics.counter_track import follow_track
 from analytics.counters import interval_energies
 from analytics.detectors.counter_breaks import breaks_as_findings
 from analytics.detectors.frozen import find_frozen
 from analytics.detectors.off_hours import idle_threshold
 from analytics.detectors.overload import find_overload
+from analytics.detectors.own_word import find_rises
 from analytics.detectors.phase_loss import find_current_loss
 from analytics.detectors.register_power import compare_blocks
 from analytics.detectors.silent import find_silence
@@ -136,6 +138,11 @@ def frozen(given: Given) -> Given:
     return {"counts": {equal: counts(equal) for equal in given["expected"]["counts"]}}
 
 
+def own_word(given: Given) -> Given:
+    count = np.array([np.nan if n is None else n for n in given["count"]], dtype=float)
+    return {"rises": [list(rise) for rise in find_rises(count)]}
+
+
 def zero(given: Given) -> Given:
     power = np.array(given["power_kw"], dtype=float)
     return {"runs": [list(run) for run in find_zero(power, np.full((3, power.size), 230.0), 230.0)]}
@@ -213,6 +220,7 @@ RECOMPUTED: dict[str, Callable[[Given], Given]] = {
     "silent": silent,
     "counter-breaks": counter_breaks,
     "frozen": frozen,
+    "own-word": own_word,
     "zero": zero,
     "spikes": spikes,
     "overload": overload,

@@ -42,7 +42,10 @@ START = at("2026-03-02 06:00")
 
 
 def plant_of(
-    ratios: tuple[dict[str, object], ...] = (), zone: str = "Asia/Shanghai", reference: str = "secondary"
+    ratios: tuple[dict[str, object], ...] = (),
+    zone: str = "Asia/Shanghai",
+    reference: str = "secondary",
+    exchanges: tuple[dict[str, object], ...] = (),
 ) -> Plant:
     profile = ModbusProfile.model_validate(
         {
@@ -62,7 +65,7 @@ def plant_of(
             "buses": ({"id": "b", "kind": "modbus-tcp", "gateway": "gw-1", "host": "127.0.0.1", "port": 5020},),
             "meters": (
                 {"id": METER, "name": {"en": "m", "zh": "m"}, "energy_user": "u", "bus": "b", "address": "1",
-                 "profile": "two-points", "ratios": ratios},
+                 "profile": "two-points", "ratios": ratios, "exchanges": exchanges},
             ),
         },
         strict=False,
@@ -362,6 +365,27 @@ def test_roll_over_and_reset_keep_the_account(bench: Bench) -> None:
     assert bench.total() == 59 * 30_000
     (event,) = bench.catalogue.events(METER, ENERGY, ALWAYS)
     assert event.kind == "rollover"
+
+
+def test_an_exchange_entered_afterwards_makes_the_account_whole(bench: Bench) -> None:
+    """By hand, hundredths on a 200/5 CT: 100 minutes of 3, then 1 and 2 around the exchange, then 99 minutes of 3."""
+    bench.plant = plant_of((RATIO,))
+    old = [(START + k * MINUTE, 900_000 + 3 * k) for k in range(101)]
+    new = [(START + (101 + k) * MINUTE, 52 + 3 * k) for k in range(100)]
+    bench.feed(*old, *new)
+    bench.roll()
+    assert bench.total() == (100 * 3 + 52 + 99 * 3) * 10_000 * 40, "it looks like a reset"
+    removed = dt.datetime(2026, 3, 2, 7, 40, 20)  # 100 minutes and 20 seconds after the start
+    exchange = {"removed": removed, "old_end": 9003.01, "new_start": 0.5, "by": "Li", "reason": "verification"}
+    bench.plant = plant_of((RATIO,), exchanges=(exchange,))
+    assert bench.roll().revised > 0
+    assert bench.total() == bench.total("day") == (100 * 3 + 1 + 2 + 99 * 3) * 10_000 * 40
+    assert [event.kind for event in bench.catalogue.events(METER, ENERGY, ALWAYS)] == ["exchange"]
+    (touched,) = [i for i in bench.intervals() if i.quality & Quality.MAINTENANCE]
+    assert touched.start_ns == START + 90 * MINUTE
+    assert touched.reason == "exchange"
+    before = bench.catalogue.earlier(METER, ENERGY, "15min", touched.start_ns)
+    assert [i.revision for i in before] == [1], "what it said before stays"
 
 
 def test_a_clock_in_another_century_opens_no_intervals(bench: Bench) -> None:

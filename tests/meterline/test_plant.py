@@ -119,6 +119,28 @@ def test_an_input_without_its_meaning_is_refused(meter: dict[str, Any], says: st
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("exchanges", "says"),
+    [
+        ([{"removed": "2026-05-03T10:20", "installed": "2026-05-03T09:00"}], "installed before the old one is removed"),
+        ([{"removed": "2026-05-03T10:20"}, {"removed": "2026-05-03T10:20"}], "before the exchange above it was over"),
+        (
+            [
+                {"removed": "2026-05-03T10:20", "installed": "2026-05-03T12:00"},
+                {"removed": "2026-05-03T11:00", "installed": "2026-05-03T13:00"},
+            ],
+            "before the exchange above it was over",
+        ),
+    ],
+)
+def test_exchanges_that_overlap_are_refused(exchanges: list[dict[str, str]], says: str, tmp_path: Path) -> None:
+    document = site()
+    document["meters"][0]["exchanges"] = exchanges
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, document)
+    assert says in str(error.value)
+
+
 def test_two_inputs_on_the_same_words_are_one_too_many(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load(tmp_path, module_site(one=WATER, two=WATER))
