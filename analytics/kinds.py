@@ -103,6 +103,39 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             "Interference on the RS-485 line: shield, terminator, route beside inverters.",
             "RS-485 线路干扰：屏蔽层、终端电阻、是否与变频器电缆并行。",
         ),
+        "cover_opened": _row(
+            "meter", Severity.ALARM, "Meter was opened", "电表被开盖",
+            "The meter itself has counted that its cover or its terminal cover was opened.",
+            "电表自身记录：表盖或端钮盒被打开。",
+            "Who was at the meter at that time, and on whose order?", "当时谁在现场，受谁委派？",
+            "Seals: are they whole, and are their numbers those of the ledger?", "铅封是否完好，编号是否与台账一致？",
+            "Terminals and current transformers: is anything bridged?", "接线端子和互感器有无短接？",
+        ),
+        "meter_changed": _row(
+            "meter", Severity.WARNING, "Meter was programmed or cleared", "电表被编程或清零",
+            "The meter itself has counted that it was programmed, or that its counters, demand or events were cleared.",
+            "电表自身记录：被编程，或电量、需量、事件被清零。",
+            "Was this ordered? Enter who did it and why.", "是否有工单？请录入操作人和原因。",
+            "Ratio, tariff times and constants of the meter against the ledger.",
+            "核对电表变比、时段和常数与台账是否一致。",
+        ),
+        "clock_drift": _row(
+            "meter", Severity.WARNING, "Meter's clock is off", "电表时钟超差",
+            "The clock inside the meter is more than a minute from ours: its tariffs change and its days end at the "
+            "wrong time.",
+            "表内时钟与系统时间相差超过一分钟：费率切换和日冻结时刻不准。",
+            "Set the clock at the meter; for small drifts allow the daily broadcast of the time (broadcasts: [time]).",
+            "现场校时；偏差较小时可启用每日广播校时（broadcasts: [time]）。",
+            "Battery of the meter's clock (status word 1, bit 2).", "电表时钟电池（状态字1第2位）。",
+        ),
+        "other_meter": _row(
+            "meter", Severity.ALARM, "Another meter answers", "应答的不是台账中的电表",
+            "The number the meter gives is not the one in the site file. Its readings belong to another meter, or the "
+            "ledger is wrong.",
+            "电表返回的表号与站点文件不符：读数属于另一块表，或台账有误。",
+            "Was the meter exchanged? Enter the exchange with both readings.", "是否换表？请录入换表记录及新旧表底数。",
+            "Cables or addresses of two meters swapped?", "是否两块表的线缆或地址互换？",
+        ),
         "counter_jump": _row(
             "meter", Severity.ALARM, "Counter jumped", "电量示值突变",
             "The counter went on from another value, faster than the connection could ever have carried. The energy of "

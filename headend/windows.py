@@ -44,6 +44,7 @@ def window_of(
     """
     raw = store.columns(meter.id, span, only)
     gauges: dict[str, Series] = {}
+    states: dict[str, Series] = {}
     counters: dict[str, CounterSeries] = {}
     for name, series in raw.items():
         measurand = MEASURANDS.get(name)
@@ -57,10 +58,12 @@ def window_of(
         elif measurand.kind is Kind.GAUGE:
             value = scaled_values(series.value, series.slot_ns, which)
             gauges[name] = Series.from_readings(series.read_ns, value, series.quality)
+        elif measurand.kind is Kind.STATE:
+            states[name] = Series.from_readings(series.read_ns, series.value, series.quality)
     silent = tuple(
         Stretch(s.start_ns, span.end_ns if s.end_ns is None else s.end_ns) for s in store.missing(meter.id, span)
     )
-    window = MeterWindow(span.start_ns, span.end_ns, gauges, counters, silent, off_hours)
+    window = MeterWindow(span.start_ns, span.end_ns, gauges, counters, silent, off_hours, states)
     return context_of(plant, meter, _fastest(raw), learnt), window
 
 

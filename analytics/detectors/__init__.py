@@ -30,6 +30,7 @@ from analytics.detectors import (
     frozen,
     off_hours,
     overload,
+    own_word,
     phase_loss,
     register_power,
     silent,
@@ -78,6 +79,12 @@ DETECTORS: tuple[Detector, ...] = (
     Detector("overload", overload.detect, ("overload",), ("power",)),
     Detector("off-hours", off_hours.detect, ("off_hours",), ("power", "counter")),
     Detector("phase-loss", phase_loss.detect, ("phase_voltage_loss", "phase_current_loss"), ("voltage.*", "current.*")),
+    Detector(
+        "own-word",
+        own_word.detect,
+        ("cover_opened", "meter_changed", "clock_drift", "other_meter"),
+        ("events.*", "clock.time", "identity.number"),
+    ),
     Detector("register-power", register_power.detect, ("register_mismatch",), ("power", "counter")),
 )
 
