@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import yaml
 
 from meterline.cli.texts import problem_text
 from meterline.documents import Lines, validate
@@ -12,7 +15,7 @@ from meterline.errors import ConfigError, Problem
 from meterline.lines import LineSettings, OwnLine, packet_bytes
 from meterline.paths import profiles_dir
 from meterline.profiles import load_profiles
-from meterline.site import Site
+from meterline.site import Bus, Site
 from meterline.site_rules import site_problems
 
 NAME = {"en": "x", "zh": "某"}
@@ -124,3 +127,17 @@ def test_packets_as_text_or_bytes() -> None:
     assert packet_bytes("DTU-7\\r\\n") == b"DTU-7\r\n"
     assert packet_bytes("hex:fe FE 00") == b"\xfe\xfe\x00"
     assert packet_bytes("注册") == "注册".encode()
+
+
+def test_every_piece_of_the_page_for_electricians_is_right() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "lines.md").read_text(encoding="utf-8")
+    pieces = [yaml.safe_load(piece) for piece in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    kinds = {bus["kind"] for piece in pieces for bus in piece["buses"]}
+    assert kinds == set(get_args(Bus.model_fields["kind"].annotation))
+    for piece in pieces:
+        site = {
+            "site": {"id": "works", "name": NAME},
+            "energy_users": [{"id": "works", "name": NAME, "level": "organisation"}],
+            **piece,
+        }
+        assert not list(site_problems(validate(site, Site, "docs/lines.md"), PROFILES, "docs/lines.md", Lines()))
