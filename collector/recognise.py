@@ -156,9 +156,8 @@ def rank(candidates: Iterable[Candidate], maker: str = "", *, by_standard: bool 
     best = fitting[0]
     alike = tuple(each.profile for each in fitting[1:] if each.score >= CLOSE * best.score)
     verdict: Verdict = "likely"
-    if best.marked:
-        verdict = "certain"
-        alike = ()
+    if best.marked and _is_convincing(best, by_standard=by_standard):
+        verdict = "certain"  # a mark may name a whole family: it takes values, too
     elif alike:
         verdict = "unclear"
     elif not _is_convincing(best, by_standard=by_standard):

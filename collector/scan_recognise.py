@@ -100,16 +100,32 @@ class Recogniser:
     async def _weigh(
         self, book: AnswerBook, unit: int, pages: Sequence[ModbusProfile], found: dict[str, Candidate]
     ) -> None:
-        """Read the pages whose probe fits, as far as they are not weighed yet."""
+        """Read the pages whose marks or whose probe fit, as far as they are not weighed yet."""
         new = [page for page in pages if page.profile not in found]
-        fitting = [page for page in new if await self._probe_fits(book, unit, page)]
-        fitting.sort(key=lambda page: -len(page.points))
+        marks = {page.profile: await self._marks(book, unit, page) for page in new}
+        new = [page for page in new if marks[page.profile] is not None]
+        fitting = [page for page in new if marks[page.profile] or await self._probe_fits(book, unit, page)]
+        fitting.sort(key=lambda page: (not marks[page.profile], -len(page.points)))
         for page in fitting[:MOST_PAGES]:
-            found[page.profile] = weigh(page, await read_page(book, ModbusDialect(page, unit)))
+            reading = await read_page(book, ModbusDialect(page, unit))
+            found[page.profile] = weigh(page, reading, mark=marks[page.profile] or "")
         if not any(each.score > 0 for each in found.values()):
             # Pages without a value to recognise them by are tried only where nothing else fits.
             for page in [page for page in new if page.probe is None and not page.scaled_by]:
                 found[page.profile] = weigh(page, await read_page(book, ModbusDialect(page, unit)))
+
+    async def _marks(self, book: AnswerBook, unit: int, page: ModbusProfile) -> str | None:
+        """What a page's marks say; empty where the meter has none there, None where it has others."""
+        said = []
+        for mark in page.marks:
+            read = modbus.Read(unit, mark.table or page.defaults.table, mark.at, len(mark.words))
+            outcome = await book.ask(ModbusDialect(page, unit), read)
+            if outcome.error is not None:
+                return ""
+            if outcome.payload != b"".join(word.to_bytes(2, "big") for word in mark.words):
+                return None
+            said.append(mark.says)
+        return ", ".join(said)
 
     async def _probe_fits(self, book: AnswerBook, unit: int, page: ModbusProfile) -> bool:
         item = _probe_item(page)

@@ -96,12 +96,26 @@ class Defaults(Document):
     order: Order = "ABCD"
 
 
+class Mark(Document):
+    """Words a maker put there to be recognised by: a type code, a name, ``SunS``."""
+
+    at: Annotated[int, Field(ge=0, le=0xFFFF)]
+    """Address of the first word, 0-based as on the wire. [words]"""
+    table: Table | None = None
+    words: Annotated[tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...], Field(min_length=1, max_length=16)]
+    """What stands there."""
+    says: str
+    """What that means, for people."""
+
+
 class ModbusProfile(Profile):
     """One meter type that speaks Modbus."""
 
     protocol: Literal["modbus"]
     scaled_by: Literal["pulses", "span"] | None = None
     """What the site must say of each installed one before its numbers mean anything (see `meterline.site.Ratio`)."""
+    marks: tuple[Mark, ...] = ()
+    """What ``scan`` recognises the meter by, where its maker provided for it; all of them must be there."""
     limits: Limits = Limits()
     defaults: Defaults = Defaults()
     points: Annotated[tuple[CellPoint, ...], Field(min_length=1)]

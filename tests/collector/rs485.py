@@ -70,6 +70,29 @@ class ModbusDrop:
 
 
 @dataclass
+class WordsDrop:
+    """A Modbus meter of nobody's page: holding words by address, all else refused."""
+
+    unit: int
+    words: dict[int, int]
+    settings: LineSettings
+    delay_s: float = 0.03
+
+    def hears(self, frame: bytes) -> tuple[float, bytes] | None:
+        if len(frame) != 8 or FramerRTU.compute_CRC(frame[:-2]).to_bytes(2, "big") != frame[-2:]:
+            return None
+        if frame[0] != self.unit:
+            return None
+        address, count = int.from_bytes(frame[2:4], "big"), int.from_bytes(frame[4:6], "big")
+        if frame[1] != 3 or any(at not in self.words for at in range(address, address + count)):
+            body = bytes((frame[0], frame[1] | 0x80, 2))
+        else:
+            data = b"".join(self.words[at].to_bytes(2, "big") for at in range(address, address + count))
+            body = frame[:2] + bytes((2 * count,)) + data
+        return self.delay_s, body + FramerRTU.compute_CRC(body).to_bytes(2, "big")
+
+
+@dataclass
 class ItemDrop:
     """A simulated DL/T 645 meter; without `knows_masks` it answers to its whole address and the wildcard only."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from collector.scan import AnotherMaster
 from meterline.lines import LineSettings
-from tests.collector.rs485 import PackageDrop, Wires, frames_of
+from tests.collector.rs485 import PackageDrop, Wires, WordsDrop, frames_of
 from tests.collector.scan_floor import (
     E2400,
     E9600,
@@ -260,3 +260,49 @@ def test_meters_of_another_implementation_are_found() -> None:
 
     outcome = scanned([], before=add, baud=2400, parity="E", tongues=["dlt645"], profiles={})
     assert set(outcome.found) == set(addresses)
+
+
+SOCO = dict(enumerate((0x53, 0x4F, 0x43, 0x4F), start=0xC350))  # OpenEMS: vendor id, one character a word
+VOLTS = {at + n: word for at in (0xC558, 0xC55A, 0xC55C) for n, word in enumerate((0, 23_050))}  # 230.50 V each
+
+
+@pytest.mark.parametrize(("words", "marked"), [(SOCO | VOLTS, True), (VOLTS, False)])
+def test_a_makers_mark_is_read(words: dict[int, int], marked: bool) -> None:
+    def add(wires: Wires) -> None:
+        wires.drops.append(WordsDrop(4, words, N9600))
+
+    outcome = scanned([], before=add, baud=9600, parity="N", tongues=["modbus"], addresses=[3, 4, 5])
+    recognition = outcome.found["4"].recognition
+    assert recognition is not None
+    best = [each for each in recognition.candidates if each.profile == "socomec-countis-e"]
+    assert [each.marked for each in best] == ([True] if marked else [])
+    if marked:
+        assert ("mark", "vendor SOCO") in {(r.code, r.values.get("text")) for r in best[0].reasons}
+        assert recognition.best is best[0]
+
+
+def test_a_mark_of_another_maker_rules_a_page_out() -> None:
+    words = SOCO | VOLTS | {0xC351: 0x55}
+
+    def add(wires: Wires) -> None:
+        wires.drops.append(WordsDrop(4, words, N9600))
+
+    outcome = scanned([], before=add, baud=9600, parity="N", tongues=["modbus"], addresses=[4])
+    recognition = outcome.found["4"].recognition
+    assert recognition is not None
+    assert "socomec-countis-e" not in {each.profile for each in recognition.candidates}
+
+
+def test_a_sunspec_device_says_who_it_is() -> None:
+    text = "Acme".ljust(32, "\0") + "M-203".ljust(32, "\0")
+    words = {40_000: 0x5375, 40_001: 0x6E53, 40_002: 1, 40_003: 65}
+    words |= {40_004 + n // 2: ord(text[n]) << 8 | ord(text[n + 1]) for n in range(0, 64, 2)}
+
+    def add(wires: Wires) -> None:
+        wires.drops.append(WordsDrop(9, words, N9600))
+
+    outcome = scanned([], before=add, baud=9600, parity="N", tongues=["modbus"], addresses=[9])
+    recognition = outcome.found["9"].recognition
+    assert recognition is not None
+    assert recognition.maker == "SunSpec Acme M-203"
+    assert recognition.verdict != "certain"  # the mark alone proves no values
