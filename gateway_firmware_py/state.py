@@ -51,6 +51,7 @@ class State:
 
     def __init__(self, path: Path | None = None) -> None:
         self._lock = threading.RLock()
+        self._writing = threading.Lock()
         self._acked: dict[str, RangeSet] = {}
         self._used: dict[str, int] = {}
         self._lost: dict[LostRange, tuple[str, int] | None] = {}
@@ -192,27 +193,39 @@ class State:
         sqlite3.Error
             The disk does not take it; the memory stays right and the next call tries again.
         """
-        with self._lock:
-            if not self._changed:
-                return
-            with self._database:
-                for table in ("acked", "used", "lost", "silent", "counters"):
-                    self._database.execute(f"DELETE FROM {table}")
-                self._database.executemany(
-                    "INSERT INTO acked VALUES(?,?,?)",
-                    [(epoch, first, last) for epoch, ranges in self._acked.items() for first, last in ranges],
-                )
-                self._database.executemany("INSERT INTO used VALUES(?,?)", self._used.items())
-                self._database.executemany(
-                    "INSERT INTO lost VALUES(?,?,?,?,?,?)",
-                    [(r.epoch, r.first, r.last, r.reason, *(where or (None, None))) for r, where in self._lost.items()],
-                )
-                self._database.executemany(
-                    "INSERT INTO silent VALUES(?,?,?)", [(s.meter, s.start_ns, s.cause) for s in self._silent.values()]
-                )
-                self._database.executemany("INSERT INTO counters VALUES(?,?)", self._counters.items())
-            self._changed = self._pressing = False
-            self._unsaved_acks = 0
+        with self._writing:
+            with self._lock:
+                if not self._changed:
+                    return
+                rows = self._rows()
+                changed, self._changed = (self._changed, self._pressing, self._unsaved_acks), False
+                self._pressing, self._unsaved_acks = False, 0
+            try:  # without the lock: a disk that takes seconds must not hold up the buses
+                with self._database:
+                    for table, wanted in rows.items():
+                        self._database.execute(f"DELETE FROM {table}")
+                        if wanted:
+                            marks = ",".join("?" * len(wanted[0]))
+                            self._database.executemany(f"INSERT INTO {table} VALUES({marks})", wanted)
+            except sqlite3.Error:
+                with self._lock:
+                    self._changed = True
+                    self._pressing = self._pressing or changed[1]
+                    self._unsaved_acks += changed[2]
+                raise
+
+    def _rows(self) -> dict[str, list[tuple[object, ...]]]:
+        """Every table as it is to be on the disk."""
+        return {
+            "acked": [(epoch, first, last) for epoch, ranges in self._acked.items() for first, last in ranges],
+            "used": list(self._used.items()),
+            "lost": [
+                (lost.epoch, lost.first, lost.last, lost.reason, *(where or (None, None)))
+                for lost, where in self._lost.items()
+            ],
+            "silent": [(span.meter, span.start_ns, span.cause) for span in self._silent.values()],
+            "counters": list(self._counters.items()),
+        }
 
     def close(self) -> None:
         """Let go of the file; call `save` first."""

@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ from meterline.wire import (
     encode_ask,
     encode_health,
     health_topic,
+    refusal_digest,
     refused_topic,
 )
 
@@ -109,6 +111,7 @@ class Uplink:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._mids: dict[int, Key | None] = {}  # None: a health message
         self._questions: set[int] = set()
+        self._asked: deque[bytes] = deque(maxlen=64)
         self._first_question = True
         self._compared_s = 0.0
         self._denied_until_s = 0.0
@@ -283,7 +286,9 @@ class Uplink:
         the queue of a head-end that is away would only fill that.
         """
         for ask in self._outbox.questions(now_s):
-            info = client.publish(ask_topic(self._gateway), encode_ask(ask), qos=int(self._first_question))
+            question = encode_ask(ask)
+            self._asked.append(refusal_digest(question))
+            info = client.publish(ask_topic(self._gateway), question, qos=int(self._first_question))
             if self._first_question:
                 self._questions.add(info.mid)
             self._first_question = False
@@ -292,6 +297,14 @@ class Uplink:
             self._troubles.set("head-end", "")
         elif now_s - self._compared_s > UNANSWERED_S:
             self._troubles.set("head-end", "does not answer; batches wait in the journal until it does")
+
+    def _unwanted(self, refusal: Refusal) -> bool:
+        """Whether it is our question that was refused: then the head-end is there and does not want to know us."""
+        if refusal.gateway != self._gateway or refusal.digest not in self._asked:
+            return False
+        self._compared_s = self._monotonic_s()
+        self._troubles.set("head-end", _what_to_do(refusal))
+        return True
 
     def _fill(self, client: mqtt.Client, now_s: float) -> None:
         while True:
@@ -349,7 +362,7 @@ class Uplink:
     def _answer(self, event: _Event, now_s: float) -> None:
         if event.topic == refused_topic(self._gateway):
             refusal = decode_refusal(event.payload)
-            if self._outbox.refused(refusal, now_s):
+            if not self._unwanted(refusal) and self._outbox.refused(refusal, now_s):
                 self._pause(now_s)
                 self._troubles.set("refused", _what_to_do(refusal))
         elif self._outbox.acknowledge(decode_ack(event.payload), now_s):

@@ -289,7 +289,8 @@ class Ingest:
             ),
         )
         parts = message.topic.split("/")
-        if len(parts) == 4 and message.topic == batch_topic(parts[2]) and parts[2].isprintable():
+        spoken = len(parts) == 4 and message.topic in (batch_topic(parts[2]), ask_topic(parts[2]))
+        if spoken and parts[2].isprintable():
             self._refusals.append(Refusal(parts[2], refusal_digest(message.payload), error.reason, str(error)))
 
     def _answer(self, ask: Ask) -> Ack:

@@ -43,6 +43,7 @@ class FakeHeadend:
         self.answers = answers
         self.refuses: Callable[[Batch], str] = lambda batch: ""
         self.refused: list[str] = []
+        self.knows = True
         self.mangle: Callable[[Ack], list[Ack]] = lambda ack: [ack]
         self.stored: dict[tuple[str, int], bytes] = {}
         self.doubles = 0
@@ -108,7 +109,10 @@ class FakeHeadend:
                 self.health.append(decode_health(payload))
                 return
             if message.topic.endswith("/ask"):
-                self._answer(decode_ask(payload))
+                if self.knows:
+                    self._answer(decode_ask(payload))
+                else:
+                    self.refuse(gateway_of(message.topic), payload, "unknown-gateway")
                 return
             verify(payload, self._key)
             batch = unseal(payload)

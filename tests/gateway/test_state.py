@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,53 @@ def test_a_page_overwritten_inside_is_noticed(tmp_path: Path) -> None:
     data[4096:8192] = bytes(4096)
     path.write_bytes(data)
     assert State(path).moved_aside is not None
+
+
+def test_a_disk_that_takes_its_time_holds_up_nobody_but_who_saves(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    slow, go_on, real = threading.Event(), threading.Event(), state._database
+
+    class Slow:
+        def __enter__(self) -> None:
+            slow.set()
+            go_on.wait(10)
+            real.__enter__()
+
+        def __exit__(self, *what: object) -> None:
+            real.__exit__(*what)  # type: ignore[arg-type]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+    state._database = Slow()  # type: ignore[assignment]
+    state.acknowledge(E, [(1, 5)])
+    saving = threading.Thread(target=state.save)
+    saving.start()
+    assert slow.wait(5)
+    state.note_silence(MissingSpan("m1", 1, None, "silent"))  # what a bus does meanwhile
+    state.acknowledge(E, [(6, 9)])
+    go_on.set()
+    saving.join(5)
+    state._database = real
+    state.save()
+    state.close()
+    again = State(tmp_path / "state.db")
+    assert again.acked(E) == RangeSet([(1, 9)])
+    assert "m1" in again.silences()
+    again.close()
+
+
+def test_what_could_not_be_saved_is_saved_later(tmp_path: Path) -> None:
+    state = State(tmp_path / "state.db")
+    state.lose(LostRange(E, 1, 2, "quota"))
+    state._database.execute("PRAGMA query_only=ON")
+    with pytest.raises(sqlite3.Error):
+        state.save()
+    assert state.pressing
+    state._database.execute("PRAGMA query_only=OFF")
+    state.save()
+    assert state.pressing is bool(state.unsaved_acks)
+    state.close()
+    again = State(tmp_path / "state.db")
+    assert again.undeclared() == (LostRange(E, 1, 2, "quota"),)
+    again.close()

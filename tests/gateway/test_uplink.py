@@ -252,6 +252,20 @@ def test_a_head_end_that_is_away_is_named_and_gets_nothing_it_could_not_compare(
         store.stop()
 
 
+def test_a_gateway_the_head_end_does_not_know_is_told_so_and_not_that_nobody_answers(
+    mosquitto: Mosquitto, store: FakeHeadend, stations: list[Station], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway_firmware_py.outbox.ASK_S", 0.2)
+    store.knows = False
+    station = begin(stations, mosquitto.port, tmp_path)
+    station.rig.keep(1)
+    wait_until(lambda: "--show-key" in station.trouble("head-end"), what="the refusal in words")
+    assert store.stored == {}
+    store.knows = True
+    wait_until(lambda: len(store.stored) == 1, what="the batch, once it is known")
+    wait_until(lambda: not station.troubles.now(), what="the trouble over")
+
+
 def test_a_key_the_head_end_does_not_know_is_named_and_nothing_is_given_up(
     mosquitto: Mosquitto, store: FakeHeadend, stations: list[Station], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -336,6 +336,13 @@ def test_what_is_refused_is_told_by_the_digest_of_its_bytes(desk: Desk) -> None:
     assert desk.ingest.refusals() == []
 
 
+def test_a_gateway_nobody_knows_is_told_so_when_it_asks(desk: Desk) -> None:
+    question = encode_ask(Ask("gw-9", "00000000000000bb", "n0nce"))
+    assert desk.ingest.take([Message(ask_topic("gw-9"), question, T0)]) == []
+    (told,) = desk.ingest.refusals()
+    assert (told.gateway, told.digest, told.reason) == ("gw-9", hashlib.sha256(question).digest(), "unknown-gateway")
+
+
 def test_rubbish_on_other_topics_is_told_to_nobody_and_a_flood_is_not_answered_one_by_one(desk: Desk) -> None:
     desk.ingest.take([Message(health_topic("gw-1"), b"junk", T0), Message("ml1/up/gw-1/other", b"junk", T0)])
     assert desk.ingest.refusals() == []
