@@ -71,6 +71,30 @@ def add_energy_commands(app: typer.Typer, screen: Callable[[bool], Screen]) -> N
         raise typer.Exit(plant_balance(screen(json), headend, period, first, last))
 
     @app.command()
+    def cost(
+        subjects: Annotated[
+            list[str] | None, typer.Argument(help="Meters or energy users. [default: the whole plant]")
+        ] = None,
+        tariff: Annotated[
+            str, typer.Option("--tariff", help="A tariff file with your prices, or the name of a shipped one.")
+        ] = "shandong-agency",
+        power_factor: Annotated[
+            float | None,
+            typer.Option("--power-factor", help="Also adjust for the power factor: standard 0.90, 0.85 or 0.80."),
+        ] = None,
+        first: Annotated[
+            str | None, typer.Option("--from", help="First day. [default: the first of the newest month]")
+        ] = None,
+        last: Annotated[str | None, typer.Option("--to", help="Last day. [default: the newest]")] = None,
+        headend: HeadendFile = Path("headend.yaml"),
+        json: Json = False,
+    ) -> None:
+        """Electricity by price band, what it costs, its largest quarter-hour and its power factor."""
+        from meterline.cli.cost import cost as run_cost
+
+        run_cost(screen(json), tuple(subjects or ()), tariff, power_factor, first, last, headend)
+
+    @app.command()
     def trace(
         meter: Annotated[str, typer.Argument(help="The meter's id.")],
         time: Annotated[str, typer.Argument(help="A moment of the plant's local time: 2026-03-02T18:15.")],

@@ -88,5 +88,28 @@ ENERGY_TEXTS: dict[str, tuple[str, str]] = {
         "No period is over yet, or no meter feeds another (fed_by in the site file).",
         "尚无完整周期，或没有仪表填写 fed_by（上级表）。",
     ),
+    # --- cost
+    "cost.head": ("{title} ({edition})", "{title}（{edition}）"),
+    "cost.subject": ("{subject}, {begin} - {end}", "{subject}，{begin} – {end}"),
+    "cost.refused": ("{subject}: {reason}", "{subject}：{reason}"),
+    "cost.band": ("band", "时段"),
+    "cost.kwh": ("kWh", "kWh"),
+    "cost.part": ("share", "占比"),
+    "cost.yuan": ("yuan", "元"),
+    "cost.sum": ("sum", "合计"),
+    "cost.missing": (
+        "{quarters} quarter-hours are not known; they are in no band and cost nothing here.",
+        "有 {quarters} 个 15 分钟区间未知，未计入任何时段和费用。",
+    ),
+    "cost.unpriced": (
+        "{kwh} kWh have no price: put `prices` into a copy of the tariff and give it with --tariff.",
+        "{kwh} kWh 没有电价：请复制电价文件填写 prices，并用 --tariff 指定。",
+    ),
+    "cost.peak": (
+        "Largest quarter-hour {kw} kW at {at}; indicative, a bill goes by the meter's own register.",
+        "最大 15 分钟需量 {kw} kW，{at}；仅供参考，以电表需量寄存器为准。",
+    ),
+    "cost.pf": ("Power factor {pf}", "功率因数 {pf}"),
+    "cost.adjustment": ("Power-factor adjustment {pct} %: {yuan} yuan", "力调电费 {pct} %：{yuan} 元"),
     "quality.good": ("good", "正常"),
 }

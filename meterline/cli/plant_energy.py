@@ -59,14 +59,14 @@ def plant_energy(screen: Screen, wish: Wish) -> None:
     """
     settings = load_headend(wish.headend)
     plant, zone = settings.plant, settings.plant.site.site.zone
-    meters, users = _subjects(plant, wish.subjects)
+    meters, users = subjects_of(plant, wish.subjects)
     carriers = [_carrier(wish.carrier)] if wish.carrier else list(Carrier)
     kind = _out_kind(wish.out)
-    with _catalogue(settings, wish.headend) as catalogue:
+    with open_catalogue(settings, wish.headend) as catalogue:
         from headend.plant_energy import meter_rows, user_rows
 
-        accounted = _accounted(catalogue, settings)
-        span = _span(zone, wish.first, wish.last, accounted, wish.period)
+        accounted = accounted_span(catalogue, settings)
+        span = whole_days(zone, wish.first, wish.last, accounted, wish.period)
         until = min(accounted.end_ns, span.end_ns)
         rows = list(meter_rows(plant, catalogue, meters, _period(wish.period), span, until))
         for carrier in carriers:
@@ -86,11 +86,11 @@ def plant_balance(screen: Screen, headend: Path, period: str, first: str | None,
     """Print how the metering tree closes; 1 if a part of it is open beyond its uncertainty."""
     settings = load_headend(headend)
     zone = settings.plant.site.site.zone
-    with _catalogue(settings, headend) as catalogue:
+    with open_catalogue(settings, headend) as catalogue:
         from headend.plant_energy import balances
 
-        accounted = _accounted(catalogue, settings)
-        span = _span(zone, first, last, accounted, period)
+        accounted = accounted_span(catalogue, settings)
+        span = whole_days(zone, first, last, accounted, period)
         found = list(balances(settings.plant, catalogue, period, span, accounted.end_ns))  # type: ignore[arg-type]
     screen.json({"period": period, "u": {"k": 2}, "balances": [_balance_json(one, zone) for one in found]})
     _balance_table(screen, settings.plant, found, zone)
@@ -99,7 +99,8 @@ def plant_balance(screen: Screen, headend: Path, period: str, first: str | None,
     return EXIT_FOUND if any(isinstance(one.result, Balance) and one.result.open for one in found) else EXIT_FINE
 
 
-def _subjects(plant: Plant, names: Sequence[str]) -> tuple[list[Meter], list[EnergyUser]]:
+def subjects_of(plant: Plant, names: Sequence[str]) -> tuple[list[Meter], list[EnergyUser]]:
+    """Meters and energy users by id; the whole plant where none is named."""
     if not names:
         return [], [user for user in plant.site.energy_users if user.parent is None]
     unknown = [name for name in names if name not in plant.meters and name not in plant.energy_users]
@@ -124,7 +125,8 @@ def _period(word: str) -> Period:
 
 
 @contextmanager
-def _catalogue(settings: HeadendSettings, file: Path) -> Iterator[Catalogue]:
+def open_catalogue(settings: HeadendSettings, file: Path) -> Iterator[Catalogue]:
+    """The catalogue beside a running head-end, or without one."""
     from headend.catalogue import Catalogue
 
     try:
@@ -137,7 +139,7 @@ def _catalogue(settings: HeadendSettings, file: Path) -> Iterator[Catalogue]:
         catalogue.close()
 
 
-def _accounted(catalogue: Catalogue, settings: HeadendSettings) -> Span:
+def accounted_span(catalogue: Catalogue, settings: HeadendSettings) -> Span:
     """What has been accounted; not the clock decides: a simulated plant lives in a time of its own."""
     accounted = catalogue.accounted()
     if accounted is None:
@@ -146,7 +148,7 @@ def _accounted(catalogue: Catalogue, settings: HeadendSettings) -> Span:
     return accounted
 
 
-def _span(zone: ZoneInfo, first: str | None, last: str | None, accounted: Span, period: str) -> Span:
+def whole_days(zone: ZoneInfo, first: str | None, last: str | None, accounted: Span, period: str) -> Span:
     """Whole days of the plant; by default the newest month, as far as there is anything."""
     from headend.plant_days import day_of, midnight_ns
     from headend.stores.api import Span
