@@ -62,6 +62,19 @@ def line_of(bus: Bus, answerer: Answerer, timing: Timing) -> Line:
     """The line a bus of the site file stands for."""
     if bus.kind == "serial":
         return PtyLine(bus, answerer, timing)
+    if bus.kind == "tcp-listen":
+        from collector.simulated.dial_in import DialInLine  # it builds on what stands below
+
+        return DialInLine(bus, answerer, timing)
+    if bus.kind == "rfc2217":
+        raise ConfigError(
+            [
+                Problem(
+                    "site file", f"bus {bus.id}", "the simulated factory speaks no RFC 2217",
+                    "use kind: rtu-over-tcp in a copy of the site file",
+                )
+            ]
+        )  # fmt: skip
     return TcpLine(bus, answerer, timing)
 
 
@@ -169,12 +182,12 @@ class SerialFraming:
 # -------------------------------------------------------------------------------------------------------------- TCP
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One client of a TCP line."""
 
     def __init__(self, line: TcpLine) -> None:
         self._line = line
-        self._framing: TcpFraming | SerialFraming = SerialFraming() if line.bus.kind == "rtu-over-tcp" else TcpFraming()
+        self._framing: TcpFraming | SerialFraming = TcpFraming() if line.bus.kind == "modbus-tcp" else SerialFraming()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -226,7 +239,7 @@ class TcpLine:
             )  # fmt: skip
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(lambda: _Connection(self), host, self.bus.tcp_port)
+            self._server = await loop.create_server(lambda: Connection(self), host, self.bus.tcp_port)
         except OSError as error:
             raise Unreachable(
                 f"bus {self.bus.id} at {where}", error.strerror or str(error), "another program has this port: stop it"
