@@ -95,7 +95,7 @@ def cost_of(
 
 
 def _power_factor(plant: Plant, catalogue: Catalogue, meters: Sequence[Meter], span: Span) -> float | None:
-    """From active and reactive energy; None unless every meter counts reactive energy."""
+    """From active and reactive energy; None unless every meter has counted both all the time."""
     active = reactive = 0.0
     for meter in meters:
         profile = plant.profile_of(meter)
@@ -103,11 +103,15 @@ def _power_factor(plant: Plant, catalogue: Catalogue, meters: Sequence[Meter], s
         name = account_of(plant, meter)
         if not counted or name is None:
             return None
-        active += _sum(catalogue, meter, name, span)
-        reactive += sum(_sum(catalogue, meter, one, span) for one in counted)
+        mine = _amounts(catalogue, meter, name, span)
+        others = [_amounts(catalogue, meter, one, span) for one in counted]
+        if any(other.keys() != mine.keys() for other in others):
+            return None
+        active += sum(mine.values())
+        reactive += sum(sum(other.values()) for other in others)
     return power_factor(active, reactive)
 
 
-def _sum(catalogue: Catalogue, meter: Meter, measurand: str, span: Span) -> float:
+def _amounts(catalogue: Catalogue, meter: Meter, measurand: str, span: Span) -> dict[int, int]:
     rows = catalogue.intervals(meter.id, measurand, "15min", span)
-    return sum(row.micro for row in rows if row.has_energy and not row.open) / 1e6
+    return {row.start_ns: row.micro for row in rows if row.has_energy and not row.open}
