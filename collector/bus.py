@@ -217,10 +217,6 @@ class Line:
         self._free_at = loop.time() + len(frame) * wanted.character_s + TOLD_S
         return Exchange(frame, b"", self._clock.now_ns(), None, "broadcast")
 
-    def unanswered(self) -> None:
-        """A question that was not put through `ask` had no answer."""
-        self._lose_half_open()
-
     def rest(self) -> None:
         """Keep the line quiet for as long as an answer may take."""
         self._free_at = asyncio.get_running_loop().time() + self.bus.answer_within_s

@@ -31,6 +31,8 @@ PROBE_SHARE = 10.0
 """... but never so often that probes of one meter take more than a tenth of the line."""
 FORGET_NS = 3600 * NS
 """A refusal is believed this long. [ns]"""
+ONE_IN = 8
+"""Of the answers on a stream, hundreds a second, every so many is remembered."""
 MUTE_AFTER = 3
 """Polls in a row in which a meter answers other requests but not this one, until the request counts as refused."""
 
@@ -143,6 +145,8 @@ class Contact:
     def heard(self, block: Piece, took_ns: int) -> None:
         """A planned request was answered."""
         self.figures["response_ms"] = took_ns / 1e6
+        if self.figures["good"] % ONE_IN == 0:
+            self.patience.took(took_ns / NS)
         if self._mute:
             self._mute.pop(block.place, None)
 

@@ -15,8 +15,8 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from collector.bus import HALF_OPEN_AFTER, Line
 from collector.contact import Contact, Prepared
 from collector.dialects import Decoder, ModbusDialect
 from collector.protocols.modbus import MAX_TCP_LENGTH, MEANING, TcpQuestion
@@ -29,9 +29,7 @@ from meterline.errors import BusError, FrameError, Refused, Silent
 from meterline.profiles import Rate
 from meterline.readings import Exchange, Number, Poll
 
-if TYPE_CHECKING:
-    from collector.bus import Line
-
+_TICK_S = 1e-6
 STALLED_S = 0.25
 """An alarm that rings so much too late says that the process stood still: a question gets its time once more. [s]"""
 
@@ -153,7 +151,7 @@ class Stream:
 
     def tick(self) -> None:
         """Take the turns of new slots, and ask."""
-        if self._woken is None:
+        if self._woken is None or self._woken.done():
             return
         try:
             self._desk.advance()
@@ -162,8 +160,6 @@ class Stream:
             else:
                 self._careful = True  # hung up while idle, as meters do: connect anew, then go on
                 self._give_way()
-            if self._desk.errands.is_due(self._now_ns()):
-                self.interrupt()
             next_ns = self._desk.schedule.next_ns()
             if next_ns is not None:
                 self._wheel.call_at(next_ns, self.tick)
@@ -224,7 +220,7 @@ class Stream:
                 return
             self._take_all_apart()
             for tag, opened in list(self._open.items()):
-                if opened.sent_s <= due_s - self._patience.within_s and tag in self._open:
+                if opened.sent_s <= due_s - self._patience.within_s + _TICK_S and tag in self._open:
                     del self._open[tag]
                     self._silent(opened)
             if self._open:
@@ -284,7 +280,9 @@ class Stream:
         queue, questions, schedule, transport = self._queue, self._open, self._desk.schedule, self._line.transport
         while len(questions) < self._at_once:
             if not queue:
-                turn = schedule.pick_if(self._easy if not self._paused else self._first) if schedule.waiting else None
+                turn = None
+                if schedule.waiting and not self._careful:
+                    turn = schedule.pick_if(self._first if self._paused else self._easy)
                 if turn is None and self._paused:
                     ride = self._paused.popleft()
                     self._go_on(ride, len(ride.asks))
@@ -409,7 +407,8 @@ class Stream:
         error = Silent(f"no answer {within}; check power, address, baud, parity and the A/B wires")
         self._failed(opened, error, b"", leave=False)
         self._timeouts += 1
-        self._line.unanswered()
+        if self._timeouts >= HALF_OPEN_AFTER:
+            self._line.transport.doubt()
 
     def _failed(self, opened: _Open, error: BusError, raw: bytes, *, leave: bool = True) -> None:
         """A question failed: what is left of its turn goes on the careful way."""
