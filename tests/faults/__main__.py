@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=("test", "soak"), default="test")
     parser.add_argument("--only", default="", help="faults, with commas: E01,B01")
     parser.add_argument("--seed", type=int, default=1, help="another number, other random moments")
-    parser.add_argument("--jobs", type=int, default=4, help="chains side by side; each waits most of the time")
+    parser.add_argument("--jobs", type=int, default=5, help="chains side by side; each waits most of the time")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     parser.add_argument("--folder", type=Path, help="work here; kept where something broke")
     parser.add_argument("--page", type=Path, help="write catalogue and table into this page (docs/faults.md)")

@@ -95,8 +95,8 @@ class Wish:
     options: tuple[str, ...] = ()
     """Of the gateway's command line."""
     judge_slots: bool = True
-    """False where the plant's clock is so fast that a moment's load of this machine is days of the plant: then only
-    numbers, values, chain and energy are judged, and not whether a line kept its slots."""
+    """False where the plant's clock is so fast that a moment's load of this machine is hours of the plant: then only
+    numbers, values and chain are judged, and not whether a line kept its slots and a reading's time fits its value."""
 
 
 def write_plant(folder: Path, wish: Wish, *, bus_port: int, gateway_broker: int, headend_broker: int, web: int) -> None:

@@ -18,7 +18,7 @@ HEAD = (
 def cells(row: Row) -> tuple[str, ...]:
     """A row as text."""
     return (
-        row.fault, row.verdict, str(row.lost), str(row.dup), str(row.wrong), f"{row.kwh_error:.6f}", str(row.chain),
+        row.fault, row.verdict, str(row.lost), str(row.dup), str(row.wrong), _kwh(row.kwh_error), str(row.chain),
         str(row.missed), _seconds(row.live_s), _seconds(row.backlog_s), f"{row.rss_mb:.0f}",
         f"{row.headend_rss_mb:.0f}", f"{row.disk_mb:.1f}", str(row.lines_per_min), str(row.compared),
         str(row.declared), f"{row.seconds:.0f}",
@@ -61,6 +61,10 @@ def write_page(page: Path, rows: Sequence[Row], profile: str, seed: int) -> None
         f" What the scenes noted:\n\n" + "\n".join(notes) + "\n",
         encoding="utf-8",
     )
+
+
+def _kwh(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
 
 
 def _seconds(value: float | None) -> str:

@@ -35,7 +35,7 @@ class Row:
     lost, dup, wrong, chain, missed
         Invariants 1, 2, 3, 7, 6: how many names were found that must not be there.
     kwh_error
-        Invariant 9, of the chain from the fault's beginning on. [kWh]
+        Invariant 9, of the chain from the fault's beginning on; None where it was not judged. [kWh]
     live_s, backlog_s
         Invariant 4, from the fault's end. [s]
     rss_mb, disk_mb, lines_per_min
@@ -56,7 +56,7 @@ class Row:
     wrong: int = 0
     chain: int = 0
     missed: int = 0
-    kwh_error: float = 0.0
+    kwh_error: float | None = None
     intervals: int = 0
     live_s: float | None = None
     backlog_s: float | None = None
@@ -207,11 +207,13 @@ class StageRun:
         _copy(counted, row)
 
     def _energy(self) -> None:
+        if not self.chain.wish.judge_slots:
+            return
         messages = [open_message(raw, self.chain.key) for raw, _ in read_days(self.chain.store).messages]
         for row, begun_ns in self.rows:
             for meter in METERS:
                 error, count = kwh_error(self.chain.store, messages, meter, RATIOS[meter], begun_ns)
-                row.kwh_error = max(row.kwh_error, error)
+                row.kwh_error = max(row.kwh_error or 0.0, error)
                 row.intervals += count
 
     def _alerts(self, play: Play) -> None:
@@ -246,7 +248,7 @@ def _copy(counted: Counted, row: Row) -> None:
 
 def _decide(row: Row) -> None:
     broken = row.lost or row.dup or row.wrong or row.chain or row.missed or row.problems
-    if row.kwh_error > ROUNDING_KWH and "energy" not in str(row.problems):
+    if row.kwh_error is not None and row.kwh_error > ROUNDING_KWH and "energy" not in str(row.problems):
         row.problems.append(f"energy: {row.kwh_error:.6f} kWh wrong")
     if row.lines_per_min > MOST_LINES_PER_MIN:
         row.problems.append(f"{row.lines_per_min} log lines in a minute")

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.needs_mosquitto, pytest.mark.timeo
 def rows(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> dict[str, Row]:
     """Play everything; a folder is kept where something broke."""
     seed = 1
-    found = play_all(jobs_of(PLAYED, "test", seed, tmp_path_factory.mktemp("faults")), workers=4)
+    found = play_all(jobs_of(PLAYED, "test", seed, tmp_path_factory.mktemp("faults")), workers=5)
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled():  # type: ignore[union-attr]
         print_table(found, "test", seed, sum(row.seconds for row in found), everything=True)
