@@ -194,6 +194,11 @@ class Bus(Document):
         return self.kind in ("serial", "rfc2217")
 
     @property
+    def has_unstable_name(self) -> bool:
+        """Whether its port may be another adapter after the next start: numbered in the order of finding."""
+        return self.device is not None and re.fullmatch(r"/dev/tty(USB|ACM)\d+", self.device) is not None
+
+    @property
     def where(self) -> str:
         """The port or address an electrician looks for."""
         if self.kind == "serial":

@@ -139,6 +139,11 @@ def _check_one(path: Path, kind: Kind, extra: tuple[Path, ...], report: dict[str
     if kind == "site":
         plant = load_plant(path, profiles_dir(), *extra)
         report["sites"].append(_site(path, plant))
+        report["warnings"] += [
+            {"warning": "check.unstable_port", "values": {"file": str(path), "bus": bus.id, "device": bus.device}}
+            for bus in plant.site.buses
+            if bus.has_unstable_name
+        ]
         return set(plant.profiles)
     if kind == "gateway":
         gateway = load_gateway(path)

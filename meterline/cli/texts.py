@@ -29,6 +29,10 @@ TEXTS = Texts({
         "{folder} 中没有 site.yaml、gateway.yaml 或 headend.yaml：改为检查随附示例。",
     ),
     "check.fine": ("All fine: {files} file(s), {profiles} meter profile(s).", "全部正确：{files} 个文件，{profiles} 个仪表档案。"),
+    "check.unstable_port": (
+        "{file}: bus {bus}: {device} may be another adapter after the next start; use its name under /dev/serial/by-id/, or usb:VID:PID:SERIAL",
+        "{file}：总线 {bus}：{device} 重启后可能变成另一个适配器；请使用 /dev/serial/by-id/ 下的名称，或 usb:VID:PID:序列号",
+    ),
     "check.site": (
         "{file}: site {name}: {users} energy user(s), {buses} bus(es), {meters} meter(s), {points} points",
         "{file}：站点 {name}：用能单位 {users} 个，总线 {buses} 条，仪表 {meters} 块，测点 {points} 个",

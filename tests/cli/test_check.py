@@ -157,3 +157,17 @@ def test_the_version_names_the_software(site_folder: Path) -> None:
 
 def test_a_misspelt_option_is_wrong_input(site_folder: Path) -> None:
     assert spawn("check", "--jsn", cwd=site_folder).code == 2
+
+
+def test_a_port_numbered_by_chance_is_warned_of(cli: Callable[..., Result], site_folder: Path) -> None:
+    site = site_folder / "site.yaml"
+    line = "kind: serial, gateway: gw-1, device: {device}}}   # the MOXA"
+    old = "kind: rtu-over-tcp, gateway: gw-1, host: 127.0.0.1, port: 4001}   # the MOXA"
+    text = site.read_text("utf-8")
+    assert old in text
+    site.write_text(text.replace(old, line.format(device="/dev/ttyUSB0")), "utf-8")
+    result = cli("check")
+    assert result.code == 0
+    assert "bus hall-1-line: /dev/ttyUSB0 may be another adapter after the next start" in result.err
+    site.write_text(text.replace(old, line.format(device="/dev/serial/by-id/usb-FTDI-if00-port0")), "utf-8")
+    assert "another adapter" not in cli("check").err
