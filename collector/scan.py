@@ -34,6 +34,9 @@ STRAGGLERS_S = 1.2
 GARBLED_TRIES = 3
 REMEMBER_S = 5.0
 """An answer may come this long after its question. [s]"""
+USUAL_UNITS = (2, 3, 4, 5, 10, 247)
+MOST_GUESSES = 16
+"""Units tried to find out whether Modbus/TCP frames are understood."""
 EVERY_UNIT = (1, 255, 0)
 """Units that all answer where a meter's own port does not look at the unit."""
 ANY_CELL = (Table.HOLDING, 0, 1)
@@ -94,8 +97,13 @@ class Remark:
 Event = Found | Remark | Progress
 
 
-async def speaks_modbus_tcp(bus: Bus, clock: Clock) -> bool:
+async def speaks_modbus_tcp(bus: Bus, clock: Clock, units: Sequence[int] = ()) -> bool:
     """Whether anybody behind a network address answers a Modbus/TCP frame, be it with a refusal.
+
+    Parameters
+    ----------
+    units
+        Addresses the person expects somebody at; without any, the usual ones are tried.
 
     Raises
     ------
@@ -104,7 +112,7 @@ async def speaks_modbus_tcp(bus: Bus, clock: Clock) -> bool:
     """
     line = Line(bus.model_copy(update={"kind": "modbus-tcp", "timeout_s": bus.timeout_s or 0.5}), clock)
     try:
-        for unit in (*EVERY_UNIT, 2, 247):
+        for unit in dict.fromkeys((*units[:MOST_GUESSES], *EVERY_UNIT, *USUAL_UNITS)):
             read = modbus.Read(unit, *ANY_CELL)
             outcome = await line.ask(lambda read=read: modbus.TcpQuestion(read, line.next_transaction()))  # type: ignore[misc]
             if outcome.error is None or isinstance(outcome.error, Refused):
@@ -173,7 +181,8 @@ class Scan:
     anyway
         Go on where another master talks.
     thorough
-        Ask silent addresses for the cells that meters of the known types have: some keep silent on any other.
+        Ask silent addresses for the cells that meters of the known types have: some keep silent on any other. It also
+        reaches meters built on libmodbus, which take a question after one that nobody answered for its answer.
 
     Attributes
     ----------

@@ -94,7 +94,8 @@ class CommissionRecord(Document):
 
 def page_digest(profile: Profile) -> str:
     """A page as it was used: changes with every address, type, scale and unit, not with comments or layout."""
-    return hashlib.sha256(profile.model_dump_json(exclude={"title", "source", "evidence"}).encode()).hexdigest()[:16]
+    beside = {"title", "source", "evidence", "probe", "marks", "line"}
+    return hashlib.sha256(profile.model_dump_json(exclude=beside).encode()).hexdigest()[:16]
 
 
 def save(record: CommissionRecord, site: Path, text: str) -> tuple[Path, Path]:

@@ -69,7 +69,7 @@ def scan(screen: Screen, name: str, wish: Wish) -> int:
     tongues, addresses = _tongues(wish.protocol), _addresses(wish.addresses)
     quiet = Screen(screen.lang, as_json=True) if wish.yaml else screen
     if target.guessed:
-        target = _framing(quiet, target)
+        target = _framing(quiet, target, addresses)
     running, interrupted = _prepared(target, wish, tongues, addresses), False
     watch = _Watch(quiet, running)
     began = time.monotonic()
@@ -159,12 +159,12 @@ async def _run(running: _Running) -> bool:
     return True
 
 
-def _framing(screen: Screen, target: Target) -> Target:
+def _framing(screen: Screen, target: Target, units: Sequence[int]) -> Target:
     """Find out what travels on a TCP connection that nobody described."""
     from collector.scan import speaks_modbus_tcp
 
     try:
-        is_tcp = asyncio.run(speaks_modbus_tcp(target.bus, SystemClock()))
+        is_tcp = asyncio.run(speaks_modbus_tcp(target.bus, SystemClock(), units))
     except LineDown as error:
         reason, _, hint = str(error).partition("; ")
         raise Unreachable(target.where, reason, hint) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import yaml
 from tests.cli.running import ROOT, Result
 from tests.servers.modbus import MeterFactory
 from tests.servers.processes import free_port
+from tests.servers.serial_lines import SerialLine
 from tests.servers.waiting import wait_until
 from tests.system.commands import Command
 
@@ -163,21 +165,29 @@ def test_ctrl_c_prints_what_was_found(works: Path) -> None:
     assert "Interrupted:" in out
 
 
-@pytest.mark.needs_libmodbus
-def test_a_meter_that_is_not_ours_is_found_and_recognised(cli: Cli, libmodbus_meter: MeterFactory) -> None:
-    import struct
-
-    # Eastron SDM630 protocol, input words: a three-phase load of 3 x 230 V x 10 A at cos phi 0.9
+def _three_phase_words() -> dict[int, int]:
+    """Eastron SDM630 protocol, input words: a three-phase load of 3 x 230 V x 10 A at cos phi 0.9."""
     words = dict.fromkeys(range(0x0180), 0)
-    values = dict(
-        zip(range(0x00, 0x12, 2), (230.0, 231.0, 229.0, 10.0, 10.0, 10.0, 2070.0, 2079.0, 2061.0), strict=True)
-    )
+    phases = (230.0, 231.0, 229.0, 10.0, 10.0, 10.0, 2070.0, 2079.0, 2061.0)
+    values = dict(zip(range(0x00, 0x12, 2), phases, strict=True))
     values |= {0x1E: 0.9, 0x20: 0.9, 0x22: 0.9, 0x34: 6210.0, 0x3E: 0.9, 0x46: 50.0, 0x48: 123.4}
     for address, value in values.items():
         words[address], words[address + 1] = struct.unpack(">HH", struct.pack(">f", value))
-    meter = libmodbus_meter({1: {"input": words, "holding": dict.fromkeys(range(4), 0)}})
-    result = cli("scan", meter.where, "--addresses", "1-2", "--why", "--json")
+    return words
+
+
+@pytest.mark.needs_libmodbus
+@pytest.mark.parametrize("over", ["tcp", "rtu"])
+def test_a_meter_that_is_not_ours_is_found_and_recognised(
+    cli: Cli, libmodbus_meter: MeterFactory, serial_line: SerialLine, over: str
+) -> None:
+    words = {5: {"input": _three_phase_words(), "holding": dict.fromkeys(range(4), 0)}}
+    device = serial_line.server_path if over == "rtu" else None
+    meter = libmodbus_meter(words, device=device)
+    line = serial_line.client_path if over == "rtu" else meter.where
+    # libmodbus takes a question after one that nobody answered for its answer: its own address goes first
+    result = cli("scan", line, "--addresses", "5-6", "--protocol", "modbus", "--timeout", "0.8", "--json")
     assert result.code == 0, result.err
-    (found,) = [row for row in result.json["found"] if row["address"] == "1"]
+    (found,) = [row for row in result.json["found"] if row["address"] == "5"]
     assert found["profile"] == "eastron-sdm630", found
     assert any(reason["code"] == "power-fits" and reason["good"] for reason in found["reasons"])
