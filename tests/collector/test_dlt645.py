@@ -90,6 +90,18 @@ def test_an_answer_of_another_meter_or_to_another_question_is_passed_over() -> N
         assert question.answer(other + own) == bytes.fromhex("26 80 22 11")
 
 
+@pytest.mark.parametrize("row", PUBLISHED)
+def test_a_meter_that_leaves_out_the_33h_is_not_understood(row: int) -> None:
+    """The data as they are, the sum right: another identifier then stands there."""
+    question, answer = asked(row)
+    bare = bytearray(answer)
+    for place in range(10, len(bare) - 2):
+        bare[place] = (bare[place] - 0x33) % 256
+    bare[-2] = sum(bare[:-2]) % 256
+    assert question.answer(bare) is None
+    assert question.foreign(bare)
+
+
 def test_whoever_is_alone_says_its_address() -> None:
     question = AddressQuestion(preamble=0)
     assert question.request == bytes.fromhex("68 AA AA AA AA AA AA 68 13 00 DF 16")
