@@ -9,7 +9,7 @@ has not come yet; the gateway was off. What nothing explains is left over as suc
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -25,7 +25,7 @@ from headend.stores.embedded import EmbeddedReader
 from meterline.clock import NS
 from meterline.plant import Meter, Plant
 from meterline.profiles import Rate
-from meterline.readings import Quality
+from meterline.readings import MissingSpan, Quality
 from meterline.wire import Health
 
 LIMIT = 0.90
@@ -146,6 +146,19 @@ class Completeness:
         self._book.forget([day - _DAY, day, day + _DAY], cursor)
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What is asked once of a meter, for all days of a span."""
+
+    meter: Meter
+    gateway: str
+    since_ns: int
+    plan: list[Rates]
+    away: list[tuple[str, Span]]
+    silences: tuple[MissingSpan, ...]
+    estimated: Counter[dt.date]
+
+
 class CompletenessLedger:
     """Answers, for pages and the command line.
 
@@ -160,53 +173,52 @@ class CompletenessLedger:
     ) -> None:
         self._plant, self._store, self._catalogue, self._book = plant, store, catalogue, book
         self._wait_ns = int(10 * factor * NS)
+        self._zone = plant.site.site.zone
 
     def days(self, first: dt.date, last: dt.date, now_ns: int) -> list[MeterDay]:
         """Every meter and day of the span, by meter as in the site file; days nothing was expected of are left out."""
-        zone = self._plant.site.site.zone
-        last = min(last, day_of(zone, now_ns))
-        bits = self._book.days(first, last)
-        begun = self._begun()
+        last = min(last, day_of(self._zone, now_ns))
+        if last < first:
+            return []
+        dates = [first + n * _DAY for n in range((last - first).days + 1)]
+        whole = Span(midnight_ns(self._zone, first), midnight_ns(self._zone, last + _DAY))
+        bits = self._book.days(first - _DAY, last + _DAY)
+        begun, health = self._begun(), self._catalogue.health()
         found: list[MeterDay] = []
-        health = self._catalogue.health()
         for gateway in self._plant.gateways():
             meters = [m for m in self._plant.site.meters if self._plant.buses[m.bus].gateway == gateway]
             plan = self._book.rates(gateway)
             away = self._away(gateway, health.get(gateway, (0, None))[1], now_ns)
-            day = first
-            while day <= last:
-                off = self._off(meters, bits, day, plan)
-                for meter in meters:
-                    since_ns = begun.get(meter.id)
-                    if since_ns is None or measurand_of(self._plant, meter) is None:
-                        continue
-                    one = self._day(meter, gateway, day, bits.get((meter.id, day)), plan, away, off, since_ns, now_ns)
-                    if one is not None:
-                        found.append(one)
-                day += _DAY
+            off = {day: self._off(meters, bits, day, plan) for day in dates}
+            for meter in meters:
+                if meter.id in begun and measurand_of(self._plant, meter) is not None:
+                    about = self._about(meter, gateway, begun[meter.id], plan, away, whole)
+                    found += [
+                        one for day in dates if (one := self._day(about, day, bits, off[day], now_ns)) is not None
+                    ]
         order = {meter.id: n for n, meter in enumerate(self._plant.site.meters)}
         return sorted(found, key=lambda one: (order[one.meter], one.day))
 
+    def _about(
+        self, meter: Meter, gateway: str, since_ns: int, plan: list[Rates], away: list[tuple[str, Span]], whole: Span
+    ) -> _About:
+        account = account_of(self._plant, meter)
+        quarters = self._catalogue.intervals(meter.id, account, "15min", whole) if account else []
+        estimated = Counter(day_of(self._zone, q.start_ns) for q in quarters if q.quality & Quality.ESTIMATED)
+        return _About(meter, gateway, since_ns, plan, away, self._store.missing(meter.id, whole), estimated)
+
     def _day(
-        self,
-        meter: Meter,
-        gateway: str,
-        day: dt.date,
-        bits: DayBits | None,
-        plan: list[Rates],
-        away: list[tuple[str, Span]],
-        off: Bits,
-        since_ns: int,
-        now_ns: int,
+        self, about: _About, day: dt.date, bits: Mapping[tuple[str, dt.date], DayBits], off: Bits, now_ns: int
     ) -> MeterDay | None:
-        zone = self._plant.site.site.zone
-        start, end = midnight_ns(zone, day), midnight_ns(zone, day + _DAY)
-        bits = bits or DayBits.none((end - start) // NS)
-        expected, period_s = self._expected(meter, max(start, since_ns), Span(start, end), plan, bits, now_ns)
+        meter = about.meter.id
+        start, end = midnight_ns(self._zone, day), midnight_ns(self._zone, day + _DAY)
+        mine = bits.get((meter, day)) or DayBits.none((end - start) // NS)
+        size = mine.seen.size
+        expected, period_s = self._expected(about, Span(start, end), mine, now_ns)
         if expected is None or not expected.any():
             return None
-        received = expected & bits.seen
-        left = expected & ~bits.seen
+        received = expected & mine.seen
+        left = expected & ~mine.seen
 
         def take(mask: Bits) -> int:
             nonlocal left
@@ -214,51 +226,49 @@ class CompletenessLedger:
             left &= ~mask
             return taken
 
-        empty = take(bits.empty)
+        empty = coming = gone = 0
         silent: dict[str, int] = defaultdict(int)
-        for silence in self._store.missing(meter.id, Span(start, end)):
-            until = now_ns if silence.end_ns is None else silence.end_ns
-            silent[silence.cause] += take(_mask(start, bits.seen.size, Span(silence.start_ns, until)))
         lost: dict[str, int] = defaultdict(int)
-        coming = 0
-        for reason, stretch in away:
-            taken = take(_mask(start, bits.seen.size, stretch))
-            if reason:
-                lost[reason] += taken
-            else:
-                coming += taken
-        gone = take(off)
-        account = account_of(self._plant, meter)
-        span = Span(start, end)
-        quarters = self._catalogue.intervals(meter.id, account, "15min", span) if account else []
+        if left.any():
+            empty = take(mine.empty)
+            for silence in about.silences:
+                until = now_ns if silence.end_ns is None else silence.end_ns
+                if silence.start_ns < end and until > start:
+                    silent[silence.cause] += take(_mask(start, size, Span(silence.start_ns, until)))
+            for reason, stretch in about.away:
+                taken = take(_mask(start, size, stretch))
+                if reason:
+                    lost[reason] += taken
+                else:
+                    coming += taken
+            gone = take(off)
         return MeterDay(
-            meter.id,
-            gateway,
+            meter,
+            about.gateway,
             day,
             period_s,
             expected=int(expected.sum()),
             received=int(received.sum()),
-            late=int((received & bits.late).sum()),
+            late=int((received & mine.late).sum()),
             empty=empty,
             silent=_nonzero(silent),
             lost=_nonzero(lost),
             coming=coming,
             off=gone,
             unexplained=int(left.sum()),
-            estimated=sum(bool(quarter.quality & Quality.ESTIMATED) for quarter in quarters),
-            boundary=None if now_ns < end else self._boundary(meter.id, day, bits),
+            estimated=about.estimated[day],
+            boundary=None
+            if now_ns < end
+            else _boundary(mine, bits.get((meter, day - _DAY)), bits.get((meter, day + _DAY))),
         )
 
-    def _expected(
-        self, meter: Meter, since_ns: int, day: Span, plan: list[Rates], bits: DayBits, now_ns: int
-    ) -> tuple[Bits | None, float]:
+    def _expected(self, about: _About, day: Span, bits: DayBits, now_ns: int) -> tuple[Bits | None, float]:
         """The slots of the plan, a bit a second, up to now; and the period last in force. [s]"""
         start, end = day.start_ns, day.end_ns
-        rate = rate_of(self._plant, meter)
-        size = bits.seen.size
-        mask = np.zeros(size, bool)
+        rate = rate_of(self._plant, about.meter)
+        mask = np.zeros(bits.seen.size, bool)
         period_s = 0.0
-        known = plan or _observed(bits)
+        known = about.plan or _observed(bits)
         if not known:
             return None, 0.0
         for rates, until in zip(known, [*(r.from_ns for r in known[1:]), 1 << 62], strict=True):
@@ -266,7 +276,7 @@ class CompletenessLedger:
                 continue
             period_s = rates.period_s(rate)
             period = max(1, round(period_s * NS))
-            first = max(since_ns, rates.from_ns)
+            first = max(start, about.since_ns, rates.from_ns)
             last = min(end, until, now_ns - max(2 * period, self._wait_ns))
             slots = np.arange(-(-first // period) * period, last, period, dtype=np.int64)
             mask[(slots - start) // NS] = True  # (empty where `last` lies before `first`)
@@ -292,20 +302,11 @@ class CompletenessLedger:
                     found[meter] = since if first is None else min(since, first)
         return found
 
-    def _boundary(self, meter: str, day: dt.date, bits: DayBits) -> bool:
-        """Whether a value lies within a minute of both midnights."""
-        around = self._book.days(day - _DAY, day + _DAY)
-        before, after = around.get((meter, day - _DAY)), around.get((meter, day + _DAY))
-        begins = bits.seen[: BOUNDARY_S + 1].any() or (before is not None and before.seen[-BOUNDARY_S:].any())
-        ends = bits.seen[-BOUNDARY_S:].any() or (after is not None and after.seen[: BOUNDARY_S + 1].any())
-        return bool(begins and ends)
-
     def _off(
         self, meters: list[Meter], bits: Mapping[tuple[str, dt.date], DayBits], day: dt.date, plan: list[Rates]
     ) -> Bits:
         """Seconds of a day in which none of a gateway's meters was asked with any outcome: it was off (or cut off)."""
-        zone = self._plant.site.site.zone
-        seconds = (midnight_ns(zone, day + _DAY) - midnight_ns(zone, day)) // NS
+        seconds = (midnight_ns(self._zone, day + _DAY) - midnight_ns(self._zone, day)) // NS
         asked = np.zeros(seconds, bool)
         for meter in meters:
             one = bits.get((meter.id, day))
@@ -338,6 +339,13 @@ class CompletenessLedger:
                 before, _ = self._store.around(gateway, health.epoch, top + 1, top + 1)
                 found.append(("", Span(before or 0, now_ns)))
         return found
+
+
+def _boundary(day: DayBits, before: DayBits | None, after: DayBits | None) -> bool:
+    """Whether a value lies within a minute of both midnights."""
+    begins = day.seen[: BOUNDARY_S + 1].any() or (before is not None and before.seen[-BOUNDARY_S:].any())
+    ends = day.seen[-BOUNDARY_S:].any() or (after is not None and after.seen[: BOUNDARY_S + 1].any())
+    return bool(begins and ends)
 
 
 def measurand_of(plant: Plant, meter: Meter) -> str | None:
