@@ -217,6 +217,10 @@ class Line:
         self._free_at = loop.time() + len(frame) * wanted.character_s + TOLD_S
         return Exchange(frame, b"", self._clock.now_ns(), None, "broadcast")
 
+    def retry_now(self) -> None:
+        """Try to open a line that is down at the next question, however soon after the last attempt."""
+        self._retry_at = 0.0
+
     def rest(self) -> None:
         """Keep the line quiet for as long as an answer may take."""
         self._free_at = asyncio.get_running_loop().time() + self.bus.answer_within_s

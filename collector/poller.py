@@ -196,6 +196,7 @@ class BusMaster:
 
     async def _grant(self, contact: Contact, granted: asyncio.Future[Poll]) -> None:
         contact.asked(self.clock.monotonic_s(), self.clock.now_ns())
+        self.line.retry_now()
         try:
             poll = await read_on(self.line, contact.meter, contact.dialect, self.clock, self._tap, contact.unanswered)
         except BusError as error:

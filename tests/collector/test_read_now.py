@@ -83,9 +83,17 @@ def test_a_dead_meter_is_probed_at_once_and_polled_again_if_it_answers() -> None
     assert got.spans[-1].end_ns == first.slot_ns
 
 
-def test_a_line_that_is_down_says_so() -> None:
-    line = MemoryLine({})
+def test_a_line_that_is_down_says_so_and_is_tried_at_once() -> None:
+    line = MemoryLine({1: FakeMeter(), 2: FakeMeter()})
     line.refuse_open = "there is no port"
-    _, ((_, error),) = play("serial", line, 30, {10.0: "m1"})
+    every = Rates(fast_s=0.5, normal_s=0.5, slow_s=0.5)
+
+    def mend() -> None:
+        line.refuse_open = ""
+
+    kind = "rtu-over-tcp"  # tried each 8 s by itself
+    _, ((_, error), (at, poll)) = play(kind, line, 60, {40.0: "m1", 45.0: mend, 45.01: "m1"}, rates=every)
     assert isinstance(error, LineDown)
     assert "there is no port" in str(error)
+    assert isinstance(poll, Poll)
+    assert at < 46
