@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from collector import BusMaster
 from collector.protocols.dlt645 import frames_in
 from collector.simulated import Factory, Load
 from collector.simulated.item_meters import ItemMeter
 from meterline.clock import NS
 from meterline.lines import LineSettings
-from meterline.readings import Poll, Source
+from meterline.readings import Poll, Quality, Source
 from meterline.settings import Rates
+from tests.collector.peers import FakeMeter, MemoryLine
 from tests.collector.rs485 import ItemDrop, Wires
-from tests.collector.simulated.sites import meter, plant
+from tests.collector.simulated.sites import meter, plant, profile
 from tests.collector.sites import Collected
 from tests.collector.virtual_time import LoopClock, during, run
 
@@ -107,3 +110,36 @@ def test_what_was_missed_while_the_gateway_was_off_is_asked_for_at_its_start() -
         line.play(120, tap=lambda _, exchange, to=frames: to.append(exchange.request), missed_for_s=missed_for_s)
         asked = [frame.data for raw in frames for _, _, frame in frames_in(raw) if frame.data.startswith(LOAD_RECORDS)]
         assert asked == [LOAD_RECORDS + bytes.fromhex("05 15 05 15 11 23")] * questions
+
+
+@pytest.mark.parametrize("kind", ["serial", "modbus-tcp"])
+@pytest.mark.parametrize(("serial", "swapped"), [("65538", False), ("4711", True), ("", False)])
+def test_a_modbus_meter_that_tells_its_number_is_compared_with_the_inventory(
+    kind: str, serial: str, swapped: bool
+) -> None:
+    """Also where the connection drives itself: it gives way for the errand and loses no slot."""
+    page = profile(
+        defaults={"table": "holding", "type": "uint16"},
+        points=[
+            {"measurand": "energy.active.import", "at": 10, "type": "uint32", "unit": "kWh"},
+            {"measurand": "identity.number", "at": 1, "type": "uint32", "unit": "1", "rate": "daily"},
+        ],
+    )
+    where = {"device": "/dev/null"} if kind == "serial" else {"host": "127.0.0.1"}
+    site = plant(
+        [meter("m1", bus="line", serial=serial)], [{"id": "line", "kind": kind, "gateway": "gw", **where}], page
+    )
+    line, got = MemoryLine({1: FakeMeter()}, tcp=kind != "serial"), Collected()
+
+    async def scenario(clock: LoopClock) -> None:
+        rates = Rates(fast_s=10, normal_s=10, slow_s=10)
+        await during(300, BusMaster(site.buses["line"], site, rates, clock, got, transport=line).run())
+
+    run(scenario)
+    numbers = [r for p in got.polls for r in p.readings() if r.measurand == "identity.number"]
+    energies = [r for p in got.polls for r in p.readings() if r.measurand == "energy.active.import"]
+    assert [(r.number, bool(r.quality & Quality.SUSPECT)) for r in numbers] == [(0x10002, swapped)]
+    assert len(energies) == 30, "every slot"
+    marked = [bool(r.quality & Quality.SUSPECT) for r in energies]
+    assert marked[-25:] == [swapped] * 25
+    assert not got.spans
