@@ -62,6 +62,11 @@ class AddressTree:
         """Whether one question for everybody was not enough."""
         return bool(self._open)
 
+    def is_repeat(self, suffix: str) -> bool:
+        """Whether some low digits are asked for a second time, because too few answered below a collision."""
+        branch = self._open.get(suffix[2:]) if suffix else None
+        return branch is not None and branch.asked_twice
+
     def next(self) -> str | None:
         """The next low digits to ask for; None when all is known."""
         return self._todo[0] if self._todo else None

@@ -16,6 +16,10 @@ ENERGY = {"dlt645": "00010000", "dlt645-1997": "9010"}
 """What every meter of an edition knows: forward active energy."""
 NUMBER = {"dlt645": "04000401", "dlt645-1997": "C032"}
 CONFIRM_TRIES = 2
+TELLING_METERS = 3
+"""So many meters' answer times are known before they are believed."""
+MARGIN_S = 0.1
+LEAST_PATIENCE_S = 0.2
 
 
 class Everything:
@@ -67,6 +71,8 @@ class ItemSearch:
         self._root: list[Overheard] = []
         self._fresh: list[tuple[str, float | None]] = []
         self._confirmed: set[str] = set()
+        self._bus = line.bus
+        self._begins_s: list[float] = []
         self.deaf_to_masks = False
         self.finished = False
 
@@ -97,7 +103,9 @@ class ItemSearch:
             return await self._ask_everybody()
         suffix = self._tree.next()
         assert suffix is not None
+        self._line.bus = self._bus.model_copy(update={"timeout_s": self._patience_s(suffix)})
         what = await self._hear(self._question(mask_of(suffix)))
+        self._line.bus = self._bus
         true = [address for address in dict.fromkeys(what.items) if await self._confirm(address)]
         collided = what.rest > 0 or len(true) < len(set(what.items))
         self._tree.heard(suffix, true, collided=collided)
@@ -117,6 +125,17 @@ class ItemSearch:
         self._end_if_done()
         return what
 
+    def _patience_s(self, suffix: str) -> float | None:
+        """How long meters below a collision are waited for: as long as the slowest heard so far took, with a margin.
+
+        A slower one is not lost: its late answer names it, or spoils another and is looked for there.
+        """
+        usual = self._bus.timeout_s
+        if len(suffix) <= 2 or len(self._begins_s) < TELLING_METERS or self._tree.is_repeat(suffix):
+            return usual
+        short = max(LEAST_PATIENCE_S, max(self._begins_s) + MARGIN_S)
+        return short if usual is None else min(usual, short)
+
     def _end_if_done(self) -> None:
         self.finished = self._tree.next() is None
         if self.finished and self._tree.below_the_root and not self._confirmed and not self._tree.doubled:
@@ -135,6 +154,8 @@ class ItemSearch:
             if outcome.error is None or isinstance(outcome.error, Refused):
                 self._confirmed.add(address)
                 self._fresh.append((address, outcome.took_s))
+                wire_s = len(outcome.exchange.response) * self._line.settings.character_s
+                self._begins_s.append(max(0.0, outcome.took_s - wire_s))
                 return True
         return False
 
