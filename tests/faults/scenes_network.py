@@ -37,7 +37,7 @@ BROKER = stage(
 )
 SHIPPED = stage("pauses as shipped", Wish())
 MONTH = stage(
-    "month", Wish(factor=43_200.0, period_s=14_400.0, constants=QUICK, judge_slots=False, timeout_s=1.0), long=True
+    "month", Wish(factor=28_800.0, period_s=14_400.0, constants=QUICK, judge_slots=False, timeout_s=1.0), long=True
 )
 
 
@@ -287,10 +287,10 @@ def flapping_as_shipped(chain: Chain, play: Play) -> None:
 
 @plays("E01/30 days", on=MONTH, last=True)
 def month_without_link(chain: Chain, play: Play) -> None:
-    """Thirty days in a minute: the journal crosses thirty day boundaries, and then all of it goes out."""
+    """Thirty days in a minute and a half: the journal crosses thirty day boundaries, and then all of it goes out."""
     play.within_s = 60
     chain.up.refuse()
-    chain.pass_time(60)
+    chain.pass_time(90)
     chain.up.heal()
 
 
