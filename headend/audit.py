@@ -103,6 +103,8 @@ class Audit:
         Has an acknowledgement sent that wants numbers again.
     changed
         Told of the UTC day of what is no longer held.
+    trouble
+        Told each round what is wrong, or that nothing is (empty).
     """
 
     def __init__(
@@ -115,9 +117,11 @@ class Audit:
         ask: Ask,
         folder: Path,
         changed: Callable[[str], None] = lambda day: None,
+        trouble: Callable[[str], None] = lambda words: None,
     ) -> None:
         self._store, self._catalogue, self._book, self._clock = store, catalogue, book, clock
-        self._keys, self._ask, self._requests, self._changed = keys, ask, folder / REQUESTS, changed
+        self._keys, self._ask, self._requests = keys, ask, folder / REQUESTS
+        self._changed, self._trouble = changed, trouble
         self._asked_s: dict[tuple[str, str], float] = {}
 
     def once(self, now_ns: int) -> None:
@@ -144,6 +148,16 @@ class Audit:
                 break
         for (gateway, epoch), numbers in wanted.items():
             self._want(gateway, epoch, numbers.ranges)
+        self._trouble(self._wrong())
+
+    def _wrong(self) -> str:
+        words = []
+        for gateway, counts in self._book.counts().items():
+            if gone := counts.get("missing", 0):
+                words.append(f"{gateway}: {gone} hour(s) with batches gone, asked for again")
+            if differs := counts.get("differs", 0):
+                words.append(f"{gateway}: {differs} hour(s) changed, see meterline reconcile")
+        return "; ".join(words)
 
     def _learn(self, now_ns: int) -> None:
         """Statements in the batches committed since the last round."""

@@ -139,7 +139,7 @@ class _Headend:
         completeness = Completeness(plant, self.store, self.catalogue, self.slots, self._factor)
         audit = Audit(
             self.store, self.catalogue, self.audits, self._clock, keys, self._ingest.ask, self._settings.data,
-            completeness.reread,
+            completeness.reread, lambda words: self._supervisor.troubles.tell("store audit", words),
         )  # fmt: skip
         watch = Watch(
             self._settings, self.store, self.catalogue, self.alerting.outbox, self._clock, SystemClock()

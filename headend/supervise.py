@@ -38,6 +38,13 @@ class Troubles:
         if before is not None:
             _LOG.info("%s: works again", name)
 
+    def tell(self, name: str, what: str) -> None:
+        """`begin` with what is wrong, or `end` if nothing is (empty)."""
+        if what:
+            self.begin(name, what)
+        else:
+            self.end(name)
+
     @property
     def now(self) -> dict[str, str]:
         """Name of the work -> what is wrong."""

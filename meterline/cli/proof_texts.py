@@ -106,6 +106,7 @@ PROOF_TEXTS: dict[str, tuple[str, str]] = {
         "Audit of {gateway}: {fits} stated hours fit up to {until}; not all here {waiting}, lost {lost}, gone {missing}, changed {differs}",
         "{gateway} 核对：截至 {until} 相符 {fits} 小时；未到齐 {waiting}，声明丢失 {lost}，缺失 {missing}，不符 {differs}",
     ),
+    "status.headend_troubles": ("Troubles of the head-end: {troubles}", "主站异常：{troubles}"),
     "status.no_audit": ("Audit of {gateway}: no hour stated yet", "{gateway} 核对：尚无小时声明"),
     # --- export-evidence
     "evidence.done": (

@@ -91,6 +91,8 @@ def _print(screen: Screen, settings: HeadendSettings, state: dict[str, Any]) -> 
         until = f"{dt.datetime.fromtimestamp(audit['until_ns'] / NS, zone):%Y-%m-%d %H:%M}"
         wrong = audit["missing"] or audit["differs"]
         screen.say("status.audit", "red" if wrong else None, gateway=gateway, **audit | {"until": until})
+    if troubles := state["head_end"].get("troubles"):
+        screen.say("status.headend_troubles", style="red", troubles=troubles)
     meters = state["meters"]
     screen.say("status.meters", count=meters["configured"], silent=", ".join(meters["silent"]) or "-")
     findings = state["findings"]

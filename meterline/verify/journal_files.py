@@ -122,6 +122,8 @@ def _segment(path: Path, epoch: str, root: Path) -> Iterator[Item]:
     file = name(path, root)
     try:
         data = path.read_bytes()
+        while path.stat().st_size > len(data):  # a running gateway writes to it
+            data = path.read_bytes()
     except OSError as error:
         yield Flaw("damaged", file, f"cannot be read: {error.strerror}", epoch=epoch)
         return

@@ -42,6 +42,7 @@ class Head:
         self.epoch = epoch_of(folder / "gateway")
         self.journal = Journal(DiskFiles(), folder / "gateway" / "journal")
         self.asked: list[tuple[str, str, Ranges]] = []
+        self.told: list[str] = []
         self.open()
 
     def open(self) -> None:
@@ -49,7 +50,7 @@ class Head:
         self.book = AuditBook(self.catalogue.path)
         self.audit = Audit(
             self.store, self.catalogue, self.book, self.clock, {"gw1": KEY.public_key()},
-            lambda *question: self.asked.append(question), self.folder,
+            lambda *question: self.asked.append(question), self.folder, lambda day: None, self.told.append,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -112,6 +113,7 @@ def test_rows_deleted_behind_the_acknowledgement_are_asked_for_and_whole_again(h
     assert head.store.received("gw1")[head.epoch] == ((1, ALL),), "the ledger still claims them"
     assert head.round(25) == {"fits": HOURS - 1, "missing": 1}
     assert head.asked == [("gw1", head.epoch, ((70, 75),))]
+    assert head.told == ["", "gw1: 1 hour(s) with batches gone, asked for again"]
     assert head.store.received("gw1")[head.epoch] == ((1, 69), (76, ALL))
     head.answer()
     assert head.round() == {"fits": HOURS}
