@@ -162,10 +162,8 @@ class Keeper:
         growing = epoch == self.epoch
         mine = self.held(epoch)
         last = self.next_seq - 1 if growing else (mine.last if mine else 0)
-        accounted = self._state.accounted(epoch)
-        for a, b in self._state.acked(epoch):
-            accounted.remove(a, b)  # acknowledged under these numbers was the other batch
-        todo = [seq for a, b in mine.within(first, last) for seq in range(a, b + 1) if seq not in accounted]
+        lost = self._state.lost(epoch)  # not what was acknowledged: under these numbers that was the other batch
+        todo = [seq for a, b in mine.within(first, last) for seq in range(a, b + 1) if seq not in lost]
         read = {seq: self.read(epoch, seq) for seq in (todo if self.trouble else todo[:RENUMBERED])}
         self._hours.void(epoch, first)
         if growing:

@@ -228,8 +228,7 @@ class Outbox:
                 if verdict is None:
                     return 0
                 del self._comparisons[ack.epoch]
-                growing = ack.epoch == kept.epoch
-                if verdict.parted_at is not None and (growing or verdict.parted_at <= self._last(ack.epoch)):
+                if verdict.parted_at is not None and self._has_other(ack.epoch, verdict.parted_at):
                     self._hold_back(ack.epoch)
                     self._parting.add(ack.epoch)
                     self._parted(ack.epoch, verdict.parted_at)
@@ -305,6 +304,15 @@ class Outbox:
             return kept.next_seq - 1
         held, accounted = kept.held(epoch), self._state.accounted(epoch)
         return max(self._state.used(epoch) - 1, held.last if held else 0, accounted.last if accounted else 0)
+
+    def _has_other(self, epoch: str, first: int) -> bool:
+        """Whether anything from `first` on is to be numbered anew; what has been so already is declared."""
+        kept = self._kept
+        assert kept is not None
+        if epoch == kept.epoch:
+            return True  # at least the next number is taken
+        lost = self._state.lost(epoch)
+        return any(lost.gaps(a, b) for a, b in kept.held(epoch).within(first, self._last(epoch)))
 
     def _compare(self, epoch: str, *, differs_at: int | None = None) -> None:
         kept = self._kept

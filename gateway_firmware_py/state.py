@@ -147,6 +147,11 @@ class State:
                     numbers.add(lost.first, lost.last)
             return numbers
 
+    def lost(self, epoch: str) -> RangeSet:
+        """Numbers that were declared lost, whatever is acknowledged."""
+        with self._lock:
+            return RangeSet((lost.first, lost.last) for lost in self._lost if lost.epoch == epoch)
+
     # --- silences and counters -------------------------------------------------------------------------------------
 
     def silences(self) -> dict[str, MissingSpan]:

@@ -231,6 +231,26 @@ def test_the_place_where_two_histories_part_is_found(there: int, here: int, same
     assert drain(outbox) == list(range(1, same + 1))
 
 
+def test_what_has_been_numbered_anew_is_not_numbered_anew_on_every_connection() -> None:
+    parted: list[tuple[str, int]] = []
+    old = "a" * 16
+    shelf = Shelf(9, epochs=(old, E))
+    state = State()
+    state.lose(LostRange(old, 4, 9, "forked"))
+    outbox = Outbox("gw1", state, parted=lambda *what: parted.append(what))
+    outbox.attach(shelf)
+    outbox.connected(65535)
+    theirs = {seq: digest(seq if seq < 4 else -seq) for seq in range(1, 8)}
+    for ask in [a for a in outbox.questions(0.0) if a.epoch == E]:
+        outbox.acknowledge(Ack("gw1", E, (), answers=ask.nonce), 0.0)
+    while asks := [a for a in outbox.questions(10.0) if a.epoch == old]:
+        for ask in asks:
+            digests = tuple((seq, theirs[seq]) for seq in sorted({*ask.digests, 7} & theirs.keys()))
+            outbox.acknowledge(Ack("gw1", old, ((1, 7),), (), 0, digests, ask.nonce), 10.0)
+    assert parted == []
+    assert outbox.compared
+
+
 def test_a_longer_history_of_the_same_batches_is_a_restored_copy() -> None:
     parted: list[tuple[str, int]] = []
     make(Shelf(3), stored=range(1, 9), parted=lambda *what: parted.append(what))
