@@ -48,6 +48,7 @@ class Registers:
         self.at: IntArray = np.zeros(m, np.int64)
         self.moved_at: IntArray = np.zeros(m, np.int64)
         self.greatest: FloatArray = np.full(m, np.nan)
+        self.at_dawn: FloatArray = np.full(m, np.nan)
         self.carried: FloatArray = np.zeros(m)
         self.state = np.zeros(m, np.int8)
         self.left_at: IntArray = np.zeros(m, np.int64)
@@ -70,13 +71,19 @@ class Registers:
         before = np.where(past < 0, self.shown[:, None], shown[rows, past])
         polls = np.where(past < 0, block.first + index - self.at[:, None], index - past)
         step = shown - before
-        cap = (MOST * self.greatest + 2.0 * self.digits.digit)[:, None] * polls
-        cap = np.maximum(cap, self._by_power(now, known, past))
+        by_power = self._by_power(now, known, past)
         with np.errstate(invalid="ignore"):
-            odd = known & ((step < -1e-9) | (step > cap) | (step > self.greatest[:, None] * polls))
+            per_poll = step / polls
+            high = known & (per_poll > self.greatest[:, None])
+            odd = known & ((step < -1e-9) | (per_poll > MOST * self.greatest[:, None]))
+        to_follow = odd.any(axis=1) | (self.state != SOUND)
+        # most new maxima are just that
+        risen = np.flatnonzero(high.any(axis=1) & ~to_follow)
+        self.greatest[risen] = np.where(high[risen], per_poll[risen], 0.0).max(axis=1)
+        odd |= high
         counted = np.where(polls == 1, step / now.facts.hours, np.nan)
-        for m in np.flatnonzero(odd.any(axis=1) | (self.state != SOUND)).tolist():
-            self._follow(m, now, shown[m], known[m], odd[m], polls[m], before[m], cap[m], step[m], counted[m])
+        for m in np.flatnonzero(to_follow).tolist():
+            self._follow(m, now, shown[m], known[m], odd[m], polls[m], before[m], by_power[m], step[m], counted[m])
         with np.errstate(invalid="ignore"):
             moves = np.abs(step) > 0
         latest = block.first + block.width - 1 - np.argmax(moves[:, ::-1], axis=1)
@@ -91,7 +98,7 @@ class Registers:
         power = now.values("p")
         if power is None:
             return np.zeros(known.shape)
-        far = 20.0 * MOST * self.greatest[:, None] / now.facts.hours
+        far = 20.0 * MOST * self.at_dawn[:, None] / now.facts.hours
         with np.errstate(invalid="ignore"):
             believed = np.where(np.isfinite(power) & ~(power > far) & (power > 0.0), power, 0.0) * now.facts.hours
         total = np.cumsum(believed, axis=1) + self.carried[:, None]
@@ -117,11 +124,12 @@ class Registers:
         for m in np.flatnonzero(fresh).tolist():
             known = steps_kwh[m][np.isfinite(steps_kwh[m])]
             self.greatest[m] = float(np.quantile(known, 0.9))
+        self.at_dawn = self.greatest.copy()
 
     # -- one meter, poll by poll, from where its track is broken ---------------------------------------------------
     def _follow(
         self, m: int, now: Now, shown: FloatArray, known: BoolArray, odd: BoolArray, polls: IntArray,
-        before: FloatArray, cap: FloatArray, step: FloatArray, counted: FloatArray,
+        before: FloatArray, by_power: FloatArray, step: FloatArray, counted: FloatArray,
     ) -> None:  # fmt: skip
         first = now.block.first
         j = 0
@@ -131,28 +139,32 @@ class Registers:
                 if not rest.size:
                     return
                 j += int(rest[0])
-                if not self._leave(m, now, j, float(before[j]), float(shown[j]), int(polls[j]), float(cap[j]), step):
-                    if not 0 <= shown[j] - before[j] <= cap[j]:
-                        counted[j] = np.nan
-                else:
+                most = (MOST * self.greatest[m] + 2.0 * self.digits.digit[m]) * polls[j]
+                most = float(np.maximum(most, by_power[j]))
+                if not self._believe(m, float(step[j]), int(polls[j]), most):
                     counted[j] = np.nan
+                    self._leave(m, now, j, float(before[j]), float(shown[j]), int(polls[j]), most, step)
             elif known[j]:
                 counted[j] = np.nan
                 self._lost(m, now, first + j, float(shown[j]))
             j += 1
 
+    def _believe(self, m: int, step: float, polls: int, most: float) -> bool:
+        """Whether a step can be; one that is the greatest yet, but no leap, raises what can be."""
+        if not (-1e-9 <= step <= most or (np.isnan(most) and step >= 0)):
+            return False
+        if step <= MOST * self.greatest[m] * polls:
+            self.greatest[m] = max(float(self.greatest[m]), step / polls)
+        return True
+
     def _leave(
         self, m: int, now: Now, j: int, before: float, after: float, polls: int, most: float, steps: FloatArray
-    ) -> bool:
-        """Judge a step that is odd; True if the track is left."""
+    ) -> None:
+        """Name a step that cannot be, or wait for what comes next."""
         slot = now.block.first + j
         step = after - before
         per_poll = most / polls
         modulus = float(now.facts.wraps_at_kwh[m])
-        if -1e-9 <= step <= most or (np.isnan(most) and step >= 0):
-            if not np.isnan(most) and step <= MOST * self.greatest[m] * polls:
-                self.greatest[m] = step / polls
-            return False
         wraps_within = most
         if np.isnan(most):  # the first day: nothing is known of the load yet
             most, per_poll, wraps_within = 0.0, 0.0, 1e-3 * modulus
@@ -160,19 +172,19 @@ class Registers:
         trace = {"odd_kwh": after}
         if before < modulus and 0.0 <= after + modulus - before <= wraps_within:
             now.claim(m, "counter_rollover", slot, slot, slot, 0.95, evidence, trace=trace)
-            return False
+            return
         restored = float(swapped(np.array([after]))[0])
         garbled = not sensible(after) or abs(restored - before) <= max(most, WORDS_KEEP * abs(before))
         if not garbled and 0.0 <= after <= most < before:
             now.claim(m, "counter_reset", slot, slot, slot, 0.95, evidence, trace=trace)
-            return False
+            return
         if not garbled and step > 0:
             with np.errstate(invalid="ignore"):
                 moves = np.flatnonzero(np.abs(steps[: max(j - polls + 1, 0)]) > 0)
             moved_at = now.block.first + int(moves[-1]) if moves.size else int(self.moved_at[m])
             stood = slot - polls - moved_at
             if 0 < stood <= LONGEST_STAND and step <= per_poll * (polls + stood):
-                return False  # a display that stood still and now catches up
+                return  # a display that stood still and now catches up
         self.left_at[m], self.left_shown[m], self.left_most[m] = slot - polls, before, per_poll
         self.odd_shown[m] = after
         if garbled:
@@ -180,11 +192,10 @@ class Registers:
         elif step > 0:
             # a leap of the load goes on, a wrong reading does not; the next reading tells
             self.state[m] = LEAPT
-            return True
+            return
         else:
             self.state[m] = BACKWARDS
         now.claim(m, KINDS[int(self.state[m])], slot, slot, slot, 0.95, evidence, trace=trace)
-        return True
 
     def _lost(self, m: int, now: Now, slot: int, shown: float) -> None:
         """A poll while the display is off its track."""
