@@ -223,6 +223,7 @@ class BusMaster:
         """Ask what is left of a turn, until it is through or the meter is to be left."""
         desk = self._desk
         while work.todo:
+            desk.advance()  # slots that come meanwhile are noticed when they come, not when this turn is through
             unsure = contact.unanswered or (contact.failures and not work.reached)
             if unsure and not await self._reach(contact, work):
                 desk.leave(turn, contact, work)

@@ -62,8 +62,9 @@ class Schedule(Generic[W]):
         Says how urgent a new turn is (meter, slot, rates), or None if the meter is not to be asked this time.
     skipped
         Meter -> slots given up, wholly or in part, because the line was busy.
-    lost
-        Meter -> half-open span of slots given up since it was last looked at. [ns]
+    lost, stalled
+        Meter -> half-open span of slots given up since it was last looked at: because the line was busy; because they
+        went by while the process stood still, or the clock was set forward. [ns]
     """
 
     periods: Mapping[Rate, int]
@@ -71,6 +72,7 @@ class Schedule(Generic[W]):
     rank_of: Callable[[str, int, frozenset[Rate]], int | None]
     skipped: dict[str, int] = field(init=False)
     lost: dict[str, tuple[int, int]] = field(init=False, default_factory=dict)
+    stalled: dict[str, tuple[int, int]] = field(init=False, default_factory=dict)
     waiting: list[Turn[W]] = field(init=False, default_factory=list)
     _last: dict[Rate, int] = field(init=False, default_factory=dict)
     _served: dict[str, int] = field(init=False, default_factory=dict)
@@ -161,12 +163,8 @@ class Schedule(Generic[W]):
             spans = [(*stalled[rate], self.periods[rate]) for rate in rates if rate in stalled]
             if spans:
                 slots = max((end - start) // period for start, end, period in spans)
-                self._lose(meter, min(span[0] for span in spans), max(span[1] for span in spans), slots)
-
-    def _lose(self, meter: str, start_ns: int, end_ns: int, slots: int = 1) -> None:
-        self.skipped[meter] += slots
-        before = self.lost.get(meter)
-        self.lost[meter] = (start_ns, end_ns) if before is None else (min(start_ns, before[0]), max(end_ns, before[1]))
+                self.skipped[meter] += slots
+                _widen(self.stalled, meter, min(span[0] for span in spans), max(span[1] for span in spans))
 
     def _having(self, rates: frozenset[Rate]) -> list[tuple[str, frozenset[Rate], int, int]]:
         """The meters that have any of some rates: which of them, their place in the order, and the shortest period."""
@@ -191,7 +189,8 @@ class Schedule(Generic[W]):
                     (given_up if turn.rank >= 2 else self.waiting).append(turn)
                 else:
                     if turn.rank < 3:
-                        self._lose(turn.meter, turn.slot_ns, turn.ends_ns)
+                        self.skipped[turn.meter] += 1
+                        _widen(self.lost, turn.meter, turn.slot_ns, turn.ends_ns)
                     turn.rates -= taken_over
                     if turn.rates:
                         turn.owed = True
@@ -203,6 +202,11 @@ class Schedule(Generic[W]):
             if rank is not None:
                 waiting.append(Turn(meter, slot_ns, wanted, rank, order, None, slot_ns + period))
         return given_up
+
+
+def _widen(spans: dict[str, tuple[int, int]], meter: str, start_ns: int, end_ns: int) -> None:
+    before = spans.get(meter, (start_ns, end_ns))
+    spans[meter] = (min(start_ns, before[0]), max(end_ns, before[1]))
 
 
 def periods_of(rates: Rates) -> dict[Rate, int]:

@@ -32,8 +32,8 @@ MOST_PARTED = 12
 MOST_REST_S = 1.0
 """Longest rest of a line before a quarter hour. [s]"""
 MISSING = int(Quality.MISSING)
-OVERRUN = "overrun"
-"""Cause of a `MissingSpan` for slots that were given up because the line, or the gateway, was busy."""
+OVERRUN, STALLED = "overrun", "stalled"
+"""Causes of a `MissingSpan` for slots nobody was asked at: the line was busy; the gateway stood still."""
 Tap = Callable[[str, Exchange], None]
 
 
@@ -154,11 +154,11 @@ class TurnDesk:
         schedule = self.schedule
         for turn in schedule.advance(self.clock.now_ns()):
             self.finish(turn)
-        if schedule.lost:
-            lost, schedule.lost = schedule.lost, {}
-            for meter, (start_ns, end_ns) in lost.items():
+        for spans, cause in ((schedule.stalled, STALLED), (schedule.lost, OVERRUN)):
+            for meter, (start_ns, end_ns) in spans.items():
                 if self.contacts[meter].open_span is None:  # a silence says it already
-                    self.sink.missing(MissingSpan(meter, start_ns, end_ns, OVERRUN))
+                    self.sink.missing(MissingSpan(meter, start_ns, end_ns, cause))
+            spans.clear()
 
     def prepared(self, turn: Turn[Work]) -> Prepared:
         """The plan for a turn."""

@@ -44,6 +44,7 @@ COMPLETENESS_TEXTS: dict[str, tuple[str, str]] = {
     "gone.garbled": ("garbled", "报文错误"),
     "gone.line-down": ("line down", "线路中断"),
     "gone.overrun": ("line too slow", "总线来不及"),
+    "gone.stalled": ("gateway stood still", "网关停顿"),
     "gone.gateway-overrun": ("disk too slow", "磁盘来不及"),
     "gone.gateway-unsendable": ("not sendable", "无法编码"),
     "gone.quota": ("disk quota", "磁盘配额"),

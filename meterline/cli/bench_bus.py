@@ -54,7 +54,7 @@ class _Times:
         self.unwell += bool(poll.qualities)
 
     def missing(self, span: MissingSpan) -> None:
-        self.unwell += span.cause != "overrun"
+        self.unwell += span.cause not in ("overrun", "stalled")
 
 
 def bench_bus(screen: Screen, meters: int, seconds: float, scale: int) -> None:

@@ -110,7 +110,8 @@ def test_what_is_given_up_is_told_as_a_span() -> None:
     plan.advance(1_210 * NS)
     assert plan.lost == {"m1": (1_200 * NS, 1_210 * NS)}
     plan.advance(1_250 * NS)
-    assert plan.lost == {"m0": (1_210 * NS, 1_250 * NS), "m1": (1_200 * NS, 1_250 * NS)}
+    assert plan.lost == {"m0": (1_210 * NS, 1_220 * NS), "m1": (1_200 * NS, 1_220 * NS)}
+    assert plan.stalled == {"m0": (1_220 * NS, 1_250 * NS), "m1": (1_220 * NS, 1_250 * NS)}
 
 
 def test_a_begun_turn_is_finished_and_a_second_chance_given_up() -> None:

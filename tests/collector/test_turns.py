@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from collector.dialects import ModbusDialect
 from collector.schedule import Turn
-from collector.turns import TurnDesk, Work
+from collector.turns import OVERRUN, TurnDesk, Work
 from meterline.clock import NS, ManualClock
 from meterline.profiles import Rate
 from meterline.settings import Rates
@@ -90,3 +90,12 @@ def test_a_meter_known_to_be_quick_is_not_waited_for_when_it_falls_silent() -> N
     sent = floor.line.sent
     waits = [b[0] - a[0] for a, b in pairwise(sent) if a[1][0] == 1 and a[0] - sent[0][0] > 205]
     assert min(waits) < 0.35, "a tenth of a second and as much silence, where half a second twice is allowed"
+
+
+def test_slots_that_pass_while_a_slow_meter_answers_are_the_lines_fault() -> None:
+    floor = Floor(2)
+    for meter in floor.meters.values():
+        meter.delay_s = 0.45
+    floor.play(120, Rates(fast_s=0.8, normal_s=0.8, slow_s=0.8))
+    assert {span.cause for span in floor.got.spans} == {OVERRUN}
+    assert sum(figures["skipped"] for name, figures in floor.master.counts.items() if name != "bus:line") > 100
