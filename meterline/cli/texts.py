@@ -9,7 +9,7 @@ import re
 from meterline.cli.commission_texts import COMMISSION_TEXTS
 from meterline.cli.energy_texts import ENERGY_TEXTS
 from meterline.cli.findings_texts import FINDINGS_TEXTS
-from meterline.cli.line_texts import LINE_PROBLEMS_ZH
+from meterline.cli.line_texts import LINE_PROBLEMS_ZH, ON_THE_LINE_ZH
 from meterline.cli.plan_texts import PLAN_PROBLEMS_ZH, PLAN_TEXTS
 from meterline.cli.probe_texts import PROBE_TEXTS
 from meterline.cli.proof_texts import PROOF_TEXTS
@@ -283,6 +283,7 @@ _PROBLEMS_ZH: tuple[tuple[str, str], ...] = (
     (r"a ratio needs the date from which it is valid", "变比必须注明生效日期"),
     (r"there are recipients but no mail server", "有收件人但没有邮件服务器"),
     *LINE_PROBLEMS_ZH,
+    *ON_THE_LINE_ZH,
     *PLAN_PROBLEMS_ZH,
 )  # fmt: skip
 

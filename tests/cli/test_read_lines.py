@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from gateway_firmware_py.hatch import Hatch
+from meterline.cli.texts import problem_text
 from meterline.errors import Silent
 from meterline.lines import LineSettings
 from meterline.readings import ClockState, Column, Exchange, Poll, Shape
-from tests.cli.running import Result
+from tests.cli.running import ROOT, Result
 from tests.collector.peers import FakeMeter, sealed
 from tests.collector.rfc2217_server import Port, serve
 from tests.collector.test_transports_listen import Dtu
@@ -163,3 +165,52 @@ def test_a_protocol_that_does_not_travel_there_is_refused(cli: Cli) -> None:
     result = cli("read", "--profile", "dlt645-2007-three-phase", "--tcp", "h:502", "--address", "000012345678")
     assert result.code == 2
     assert "does not travel in Modbus/TCP frames" in result.err
+
+
+MESSAGES = ("LineDown", "Silent", "Garbled", "Unreachable")
+SPEAKERS = ("bus", "transports", "transports_serial", "transports_listen", "transports_rfc2217")
+
+
+def _sentences() -> Iterator[str]:
+    """Every sentence a line may say, with something in place of its values."""
+    for speaker in SPEAKERS:
+        tree = ast.parse((ROOT / "collector" / f"{speaker}.py").read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            said: ast.expr | None = None
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MESSAGES:
+                said = node.args[0]
+            elif isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr) and "; " in ast.unparse(node):
+                said = node.value
+            parts = said.values if isinstance(said, ast.JoinedStr) else [said]
+            if all(isinstance(part, ast.Constant | ast.FormattedValue) for part in parts):
+                yield "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else _value(ast.unparse(part))
+                    for part in parts
+                    if isinstance(part, ast.Constant | ast.FormattedValue)
+                )
+
+
+def _value(expression: str) -> str:
+    if expression == "{remedy}":
+        return "plug the adapter in; 'ls /dev/serial/by-id' lists the ports that are there"
+    if "within" in expression.lower():
+        return "within 5 s" if "WITHIN" not in expression else "5"
+    return "no device has dialled in to port 5 as x" if "who" in expression else "x"
+
+
+def test_every_sentence_of_a_line_has_its_chinese() -> None:
+    sentences = sorted(set(_sentences()))
+    assert len(sentences) >= 20
+    for sentence in sentences:
+        reason, _, hint = sentence.partition("; ")
+        for part in (reason, hint):
+            assert not part or problem_text(part, "zh") != part, f"{part!r} stays English"
+
+
+def test_an_electrician_reads_chinese(cli: Cli) -> None:
+    result = cli(
+        "--lang", "zh", "read", "--profile", "eastron-sdm120", "--tcp", f"127.0.0.1:{free_port()}", "--timeout", "0.1"
+    )
+    assert result.code == 3
+    assert "拒绝连接" in result.err
+    assert "请检查端口号" in result.err
