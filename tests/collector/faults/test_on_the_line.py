@@ -96,12 +96,12 @@ def test_a15_framing_garbage_is_a_named_state_and_a_quiet_log(caplog: pytest.Log
     for meter in floor.meters.values():
         meter.spoil = lambda frame: [dice.randbytes(dice.randint(1, 2 * len(frame)))]
     with caplog.at_level(logging.INFO):
-        floor.play(4 * 3600)
+        floor.play(3600)
     assert not floor.got.polls
     assert {span.cause for span in floor.got.spans} == {"garbled"}
     assert len(floor.got.spans) == 3
     assert len(caplog.records) <= 6, "a state is told once, not at each try"
-    tries = len(floor.line.sent) / (4 * 3600)
+    tries = len(floor.line.sent) / 3600
     assert tries < 0.5, "garbage is no reason to storm the line"
 
 
@@ -311,15 +311,15 @@ def test_a22_forty_meters_at_1200_baud_take_turns_evenly_and_nothing_lags() -> N
 
     async def scenario(clock: LoopClock) -> BusMaster:
         master = BusMaster(site.buses["line"], site, wish, clock, got, transport=line)
-        await during(1800, master.run())
+        await during(1200, master.run())
         return master
 
     master = run(scenario)
     reads = {f"m{n}": len([poll for poll in got.polls if poll.meter == f"m{n}"]) for n in range(1, 41)}
     assert max(reads.values()) - min(reads.values()) <= 2, reads
-    assert min(reads.values()) >= 22
+    assert min(reads.values()) >= 14
     lag = [poll.delays_ms[-1] for poll in got.polls]
     assert max(lag[len(lag) // 2 :]) <= 1.2 * max(lag[: len(lag) // 2]), "no growing lag"
     assert max(lag) < 110_000, "a whole sweep, after the counters of all at a quarter hour, and no more"
     assert {span.cause for span in got.spans} == {"overrun"}
-    assert sum(figures["skipped"] for name, figures in master.counts.items() if name != "bus:line") > 2000
+    assert sum(figures["skipped"] for name, figures in master.counts.items() if name != "bus:line") > 1400
