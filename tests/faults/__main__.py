@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -39,7 +40,9 @@ def main() -> int:
         wish.json.write_text(as_json(rows, profile, wish.seed, seconds), encoding="utf-8")
     if wish.page:
         write_page(wish.page, rows, profile, wish.seed)
-    if all(row.verdict == "held" for row in rows):
+    if all(row.verdict != "broken" for row in rows):
+        if wish.folder is None:
+            shutil.rmtree(folder)
         return 0
     sys.stdout.write(f"what is left of the broken ones: {folder}\n")
     return 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
@@ -32,6 +34,10 @@ ORIGIN_NS = 1_794_535_170 * NS
 HERE = Path(__file__).resolve().parent
 _HOMES = {"gateway": ("gateway_firmware_py", "collector"), "headend": ("headend",)}
 METERLINE = [str(Path(sys.executable).parent / "meterline")]
+
+
+class NotHere(Exception):
+    """This machine cannot play the scene; the reason is its text."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Chain:
         self.excuses: list[Excuse] = []
         self.doubts: list[Excuse] = []
         self.disk_mb = 0.0
+        self._mounted = False
         self.programs: list[Program] = []
         self.links: list[MqttProxy] = []
         self._watching = threading.Event()
@@ -71,6 +78,8 @@ class Chain:
 
     def start(self) -> None:
         """Everything up, and the first readings stored."""
+        if self.wish.data_mb:
+            self._mount()
         self.broker.start()
         self.up, self.down = MqttProxy(self.broker.port), MqttProxy(self.broker.port)
         self.links = [self.up, self.down]
@@ -111,6 +120,15 @@ class Chain:
             self.clock.release()
         self.settle(within_s=60)
 
+    def _mount(self) -> None:
+        if os.geteuid() != 0:
+            raise NotHere("a file system of its own needs root")
+        self.data.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={self.wish.data_mb}m", "tmpfs", str(self.data)]
+        if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+            raise NotHere("this machine lets nobody mount")
+        self._mounted = True
+
     def _program(self, name: str, arguments: Sequence[str]) -> Program:
         environment = {key: value.replace("{folder}", str(self.folder)) for key, value in self.wish.environment.items()}
         targets = ",".join(t.partition("@")[2] for t in self.wish.hooks if t.startswith(f"{name}@"))
@@ -136,6 +154,8 @@ class Chain:
         self.broker.stop()
         for link in self.links:
             link.close()
+        if self._mounted:
+            subprocess.run(["umount", "-l", str(self.data)], check=True)
 
     def finish(self, within_s: float = 60.0) -> float:
         """Stop the gateway, let the head-end take in all and make one more round. Returns the gateway's stop time."""

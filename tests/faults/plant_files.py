@@ -92,6 +92,8 @@ class Wish:
     """``module:NAME`` -> value: pauses that would outlast a test are shortened; the page of the fault says so."""
     real_clock: bool = False
     environment: dict[str, str] = field(default_factory=dict)
+    data_mb: int = 0
+    """The gateway's folder is a file system of its own of so many megabytes (needs root); 0: a folder. [MB]"""
     options: tuple[str, ...] = ()
     """Of the gateway's command line."""
     judge_slots: bool = True

@@ -41,8 +41,11 @@ def print_table(rows: Sequence[Row], profile: str, seed: int, seconds: float, *,
             say(f"{row.fault}: {note}\n")
         for problem in row.problems:
             say(f"{row.fault} BROKEN: {problem}\n")
-    held = sum(row.verdict == "held" for row in rows)
-    say(f"profile {profile}, seed {seed}: {held} of {len(rows)} faults held all invariants, in {seconds:.0f} s\n")
+    played = [row for row in rows if row.verdict != "not run"]
+    held = sum(row.verdict == "held" for row in played)
+    say(f"profile {profile}, seed {seed}: {held} of {len(played)} faults held all invariants, in {seconds:.0f} s\n")
+    if len(played) < len(rows):
+        say(f"not run on this machine: {', '.join(row.fault for row in rows if row.verdict == 'not run')}\n")
     if everything:
         say("not run here: see docs/faults.md\n")
 

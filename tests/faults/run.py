@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 
-from tests.faults.chain import Chain
+from tests.faults.chain import Chain, NotHere
 from tests.faults.checker import Counted, Violations
 from tests.faults.energy import kwh_error
 from tests.faults.evidence import open_message, read_days
@@ -31,15 +31,15 @@ class Row:
     Attributes
     ----------
     verdict
-        ``held`` or ``broken``.
+        ``held``, ``broken``, or ``not run`` where this machine cannot play it.
     lost, dup, wrong, chain, missed
         Invariants 1, 2, 3, 7, 6: how many names were found that must not be there.
     kwh_error
         Invariant 9, of the chain from the fault's beginning on; None where it was not judged. [kWh]
     live_s, backlog_s
         Invariant 4, from the fault's end. [s]
-    rss_mb, disk_mb, lines_per_min
-        Invariant 5: gateway + head-end at their most; journal + store; of the louder of the two.
+    rss_mb, headend_rss_mb, disk_mb, lines_per_min, descriptors, threads
+        Invariant 5: the most since the chain's start; journal and store together; the louder, the greedier of the two.
     answered, readings, compared
         Slots the meters answered, readings stored, counter readings compared with the display: of the chain so far.
     declared, excused
@@ -64,6 +64,8 @@ class Row:
     headend_rss_mb: float = 0.0
     disk_mb: float = 0.0
     lines_per_min: int = 0
+    descriptors: int = 0
+    threads: int = 0
     answered: int = 0
     batches: int = 0
     readings: int = 0
@@ -126,7 +128,7 @@ def play_stage(job: Job) -> list[Row]:
             left = [SCENES[other] for other in job.scenes[len(rows) :]]
             why = f"not played: the chain of stage {job.stage} did not start"
             return rows + [Row(other.fault, job.stage, job.seed, "broken", problems=[why]) for other in left]
-        if scene.last or row.verdict != "held" or place == job.scenes[-1]:
+        if scene.last or row.verdict == "broken" or place == job.scenes[-1]:
             run.end()
             run = None
     return rows
@@ -141,9 +143,11 @@ class StageRun:
         self.chain = Chain(self.folder, STAGES[job.stage], job.seed)
         self.before = Violations()
         self.rows: list[tuple[Row, int]] = []
-        self.failed = ""
+        self.failed = self.not_here = ""
         try:
             self.chain.start()
+        except NotHere as reason:
+            self.not_here = str(reason)
         except (AssertionError, OSError, RuntimeError) as error:
             words = " / ".join(p.last_words(3) for p in self.chain.programs)
             self.failed = f"the chain did not start: {str(error)[-300:]}; {words[-600:]}"
@@ -152,6 +156,9 @@ class StageRun:
         """One fault: played, waited for, judged."""
         row = Row(scene.fault, scene.stage, self.job.seed, folder=str(self.folder))
         play = Play(self.chain, Random(f"{self.job.seed}/{scene.fault}"), self.job.profile)
+        if self.not_here:
+            row.verdict, row.notes = "not run", [self.not_here]
+            return row
         if self.failed:
             row.verdict, row.problems = "broken", [self.failed]
             return row
@@ -233,6 +240,8 @@ class StageRun:
         row.seconds = now - play.began_s
         row.rss_mb, row.headend_rss_mb = chain.gateway.maxima.rss_mb, chain.headend.maxima.rss_mb
         row.disk_mb = chain.disk_mb
+        row.descriptors = max(p.maxima.descriptors for p in (chain.gateway, chain.headend))
+        row.threads = max(p.maxima.threads for p in (chain.gateway, chain.headend))
         row.lines_per_min = max(p.lines_per_min(play.began_s, now) for p in (chain.gateway, chain.headend))
         for program in (chain.gateway, chain.headend):
             for at, line in program.lines:

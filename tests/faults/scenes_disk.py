@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import shutil
@@ -21,6 +22,7 @@ from tests.servers.waiting import wait_until
 
 DISK = stage("disk", Wish(hooks=("gateway@disk",), constants=QUICK))
 QUOTA = stage("quota", Wish(hooks=("gateway@quota",), constants={**QUICK, "gateway_firmware_py.batcher:PRUNE_S": 0.5}))
+SMALL = stage("small file system", Wish(constants=QUICK, data_mb=4))
 DAMAGE = stage("damage", Wish(constants=QUICK))
 
 
@@ -30,6 +32,24 @@ def no_file_may_grow(chain: Chain, play: Play) -> None:
     chain.gateway.limit(resource.RLIMIT_FSIZE, 0)
     _live_goes_on(chain, play, 6)
     chain.gateway.unlimit(resource.RLIMIT_FSIZE)
+    _disk_back(chain, play)
+
+
+@plays("C01/small file system", on=SMALL, profile="soak")
+def file_system_full(chain: Chain, play: Play) -> None:
+    """Somebody else's file fills the gateway's file system (a tmpfs of 4 MB, as root), and goes away later."""
+    ballast = chain.data / "somebody-elses-file"
+    for _ in range(3):
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        chain.pass_time(1)
+        with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
+            while True:  # what the gateway gave up meanwhile is taken, too
+                file.write(bytes(4096))
+        _live_goes_on(chain, play, 6)
+        ballast.unlink()
+        chain.pass_time(6)
     _disk_back(chain, play)
 
 

@@ -42,6 +42,7 @@ def killed_between_commit_and_ack(chain: Chain, play: Play) -> None:
 @plays("F02", on=INGEST)
 def delivered_again(chain: Chain, play: Play) -> None:
     """Everything that was ever stored comes three times more, in reversed order."""
+    chain.pass_time(3)
     raws = [raw for raw, _ in read_days(chain.store).messages]
     with intruder(chain, "replay") as client:
         for _ in range(3):
