@@ -10,157 +10,36 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from collector.bus import Line, Outcome, Question
 from collector.overheard import Overheard, overhear
 from collector.protocols import modbus
 from collector.recognise import Recognition
 from collector.scan_answers import MbusSweep, WildcardSearch
+from collector.scan_found import AnotherMaster, Event, Found, Remark
 from collector.scan_items import ItemSearch
-from collector.scan_plan import Estimate, Progress, Stage, Tongue
+from collector.scan_line import ANY_CELL, EVERY_UNIT, Undoubted, speaks_modbus_tcp
+from collector.scan_plan import Estimate, Progress, Stage
 from collector.scan_recognise import Recogniser
 from collector.transports import Transport, transport_for
 from meterline.clock import Clock
-from meterline.errors import BusError, LineDown, MeterlineError, Refused, Silent
+from meterline.errors import BusError, LineDown, Refused, Silent
 from meterline.lines import LineSettings
 from meterline.profiles import Profile, Table
 from meterline.site import Bus
+
+__all__ = ["AnotherMaster", "Event", "Found", "Remark", "Scan", "speaks_modbus_tcp"]
 
 LISTEN_FIRST_S, LISTEN_S = 2.0, 0.4
 """How long the line is listened to before the first question, and before the first at each further setting. [s]"""
 STRAGGLERS_S = 1.2
 """After a sweep: the slowest meters' answers to its last questions. [s]"""
 GARBLED_TRIES = 3
+MOST_REFUSED = 2
+"""Settings in a row at which a line that was never open cannot be opened, until it is taken for absent."""
 REMEMBER_S = 5.0
 """An answer may come this long after its question. [s]"""
-USUAL_UNITS = (2, 3, 4, 5, 10, 247)
-MOST_GUESSES = 16
-"""Units tried to find out whether Modbus/TCP frames are understood."""
-EVERY_UNIT = (1, 255, 0)
-"""Units that all answer where a meter's own port does not look at the unit."""
-ANY_CELL = (Table.HOLDING, 0, 1)
-"""What every address is asked for: most meters answer, or refuse, which is as good."""
 GATEWAY_SAYS_NO = (0x0A, 0x0B)
-
-
-class AnotherMaster(MeterlineError):
-    """Somebody else asks questions on this line: stop them first (the gateway, another tool), then scan."""
-
-    def __init__(self, heard: bytes) -> None:
-        self.heard = heard
-        super().__init__(f"another master is talking on this line: {heard[:16].hex(' ')}")
-
-
-@dataclass
-class Found:
-    """A meter, or whatever answers at an address.
-
-    Attributes
-    ----------
-    setting
-        Speed and parity at which it answered; None where they are not ours to set.
-    response_s
-        From the question's last byte to the answer's last one.
-    collides
-        Answers come but cannot be read, every time: two meters on one address, or a bad line.
-    every_unit
-        It answers whatever unit is asked for: a meter's own network port.
-    also_at
-        Further settings at which the same address answers.
-    """
-
-    tongue: Tongue
-    address: str
-    setting: LineSettings | None
-    response_s: float | None = None
-    collides: bool = False
-    every_unit: bool = False
-    also_at: list[LineSettings] = field(default_factory=list)
-    recognition: Recognition | None = None
-
-
-@dataclass(frozen=True)
-class Remark:
-    """Something a person should know about the line.
-
-    Attributes
-    ----------
-    code
-        Stable word: ``noise``, ``another-master``, ``no-shortened-addresses``, ``several-unreadable``, ``echo``.
-    """
-
-    code: str
-    values: Mapping[str, str] = field(default_factory=dict)
-
-
-Event = Found | Remark | Progress
-
-
-async def speaks_modbus_tcp(bus: Bus, clock: Clock, units: Sequence[int] = ()) -> bool:
-    """Whether anybody behind a network address answers a Modbus/TCP frame, be it with a refusal.
-
-    Parameters
-    ----------
-    units
-        Addresses the person expects somebody at; without any, the usual ones are tried.
-
-    Raises
-    ------
-    LineDown
-        Nobody listens there.
-    """
-    line = Line(bus.model_copy(update={"kind": "modbus-tcp", "timeout_s": bus.timeout_s or 0.5}), clock)
-    try:
-        for unit in dict.fromkeys((*units[:MOST_GUESSES], *EVERY_UNIT, *USUAL_UNITS)):
-            read = modbus.Read(unit, *ANY_CELL)
-            outcome = await line.ask(lambda read=read: modbus.TcpQuestion(read, line.next_transaction()))  # type: ignore[misc]
-            if outcome.error is None or isinstance(outcome.error, Refused):
-                return True
-            if isinstance(outcome.error, LineDown) and not line.reconnects:
-                raise outcome.error
-        return False
-    finally:
-        line.close()
-
-
-class _Undoubted:
-    """A transport whose connection nobody doubts: in a scan most questions go unanswered, and that proves nothing."""
-
-    def __init__(self, inner: Transport) -> None:
-        self._inner = inner
-
-    @property
-    def is_open(self) -> bool:
-        return self._inner.is_open
-
-    @property
-    def interjections(self) -> tuple[bytes, ...]:
-        return self._inner.interjections
-
-    async def open(self) -> None:
-        await self._inner.open()
-
-    def write(self, data: bytes) -> None:
-        self._inner.write(data)
-
-    async def read(self, until_s: float) -> bytes:
-        return await self._inner.read(until_s)
-
-    def drain(self) -> bytes:
-        return self._inner.drain()
-
-    async def adapt(self, settings: LineSettings) -> None:
-        await self._inner.adapt(settings)
-
-    def doubt(self) -> None:
-        """Not here."""
-
-    def hang_up(self) -> None:
-        self._inner.hang_up()
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 class Scan:
@@ -216,6 +95,7 @@ class Scan:
         self._new: list[Found] = []
         self._answered: set[int] = set()
         self._unanswered_s = -STRAGGLERS_S
+        self._opened, self._refused = False, 0
         self._asked: deque[tuple[float, int]] = deque()
         self._begun_s = 0.0
 
@@ -250,7 +130,10 @@ class Scan:
         try:
             for stage in self.stages:
                 self._notify(self.progress(stage))
-                line = await self._line(stage)
+                line = await self._line_if_it_can(stage)
+                if line is None:
+                    stage.done = True
+                    continue
                 if stage.tongue == "modbus":
                     await self._sweep(stage, line)
                 else:
@@ -261,6 +144,25 @@ class Scan:
             if self._transport is not None:
                 self._transport.close()
 
+    async def _line_if_it_can(self, stage: Stage) -> Line | None:
+        """The line as a stage needs it; None for a speed or parity that this port has not got.
+
+        Raises
+        ------
+        LineDown
+            It cannot be opened at all.
+        """
+        try:
+            line = await self._line(stage)
+        except LineDown:
+            self._refused += 1
+            if stage.setting is None or (self._refused > MOST_REFUSED and not self._opened):
+                raise
+            self._remark("setting-refused", at=str(stage.setting))
+            return None
+        self._opened = True
+        return line
+
     async def _line(self, stage: Stage) -> Line:
         """The line as a stage needs it, listened to."""
         own: dict[str, object] = {"timeout_s": stage.patience_s}
@@ -270,7 +172,7 @@ class Scan:
         if self._transport is None or stage.setting != self._opened_at:
             if self._transport is not None:
                 self._transport.close()
-            self._transport, self._opened_at = _Undoubted(self._transport_of(bus)), stage.setting
+            self._transport, self._opened_at = Undoubted(self._transport_of(bus)), stage.setting
         if not self._transport.is_open:
             await self._transport.open()
         if bus.kind != "modbus-tcp" and stage.setting not in self._listened:
@@ -465,7 +367,8 @@ class Scan:
         self._notify(new)
 
     def _remark(self, code: str, **values: str) -> None:
-        if all(remark.code != code for remark in self.remarks) or code == "no-shortened-addresses":
-            remark = Remark(code, values)
+        remark = Remark(code, values)
+        once = code not in ("no-shortened-addresses", "setting-refused")
+        if remark not in self.remarks and not (once and any(each.code == code for each in self.remarks)):
             self.remarks.append(remark)
             self._notify(remark)

@@ -81,6 +81,7 @@ SCAN_TEXTS: dict[str, tuple[str, str]] = {
         "Several {protocol} meters answer {at}, but none to a shortened address: read their numbers off the plates and try each with meterline probe.",
         "有多块 {protocol} 表应答（{at}），但都不支持缩位寻址：请抄录铭牌表号，逐一用 meterline probe 测试。",
     ),
+    "scan.remark.setting-refused": ("Not scanned: the port cannot be set to {at}.", "未扫描：端口无法设为 {at}。"),
     # reasons
     "why.mark": ("says of itself: {text}", "自述：{text}"),
     "why.probe": ("{measurand} = {value}", "{measurand} = {value}"),

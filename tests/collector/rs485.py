@@ -220,6 +220,8 @@ class Wires:
     ----------
     noise
         What becomes of a byte on the way to us.
+    not_possible
+        Settings that our adapter has not got.
     may_tell
         Whether broadcasts of DL/T 645 are switched on; else nothing but reading may leave the port.
     """
@@ -227,6 +229,7 @@ class Wires:
     def __init__(self, drops: list[Drop]) -> None:
         self.drops = drops
         self.noise: Callable[[int], int] = lambda byte: byte
+        self.not_possible: set[LineSettings] = set()
         self.asked = 0
         self.may_tell = False
         self._sendings: list[_Sending] = []
@@ -304,6 +307,8 @@ class WireEnd:
         return ()
 
     async def open(self) -> None:
+        if self.settings in self.wires.not_possible:
+            raise LineDown(f"refuses {self.settings}")
         self._open, self.inbox = True, Inbox()
         self.wires.attach(self)
 

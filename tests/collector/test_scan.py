@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from collector.scan import AnotherMaster
+from meterline.errors import LineDown
 from meterline.lines import LineSettings
 from tests.collector.rs485 import PackageDrop, Wires, WordsDrop, frames_of
 from tests.collector.scan_floor import (
@@ -125,7 +126,7 @@ def test_a_meter_alone_is_found_without_a_search() -> None:
     assert outcome.wires.asked < 30
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_shortened_addresses_find_every_meter_of_a_full_line(seed: int) -> None:
     dice = random.Random(seed)
     # From one box: neighbours in all digits but the last four, so that shortened addresses collide.
@@ -306,3 +307,23 @@ def test_a_sunspec_device_says_who_it_is() -> None:
     assert recognition is not None
     assert recognition.maker == "SunSpec Acme M-203"
     assert recognition.verdict != "certain"  # the mark alone proves no values
+
+
+def test_a_speed_the_port_has_not_got_is_left_out_and_said() -> None:
+    def old_server(wires: Wires) -> None:
+        wires.not_possible = {E2400, LineSettings(115200, "N")}
+
+    few = [On("eastron-sdm630", "3"), On(ITEM_METER, BOX[0], E2400)]
+    outcome = scanned(few, before=old_server, addresses=[1, 2, 3])
+    assert set(outcome.found) == {"3"}
+    assert outcome.remarks == {"setting-refused"}
+    assert {remark.values["at"] for remark in outcome.scan.remarks} == {"2400 8E1", "115200 8N1"}
+
+
+def test_a_line_that_cannot_be_opened_at_all_ends_the_scan_soon() -> None:
+    def unplugged(wires: Wires) -> None:
+        wires.not_possible = {LineSettings(baud, parity) for baud in (1200, 2400, 4800, 9600) for parity in ("N", "E")}
+
+    outcome = scanned([], before=unplugged, addresses=[1], within_s=60)
+    assert isinstance(outcome.error, LineDown)
+    assert outcome.wires.asked == 0
