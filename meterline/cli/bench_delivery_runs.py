@@ -285,20 +285,20 @@ def _answer(line: Connection, marks: Callable[[], Marks]) -> None:
         with suppress(EOFError, OSError):
             while line.recv():
                 usage = resource.getrusage(resource.RUSAGE_SELF)
-                now = {"at_s": time.monotonic(), "cpu_s": usage.ru_utime + usage.ru_stime, "rss_kb": usage.ru_maxrss}
-                line.send({**now, "written": float(_written()), **marks()})
+                now = {"at_s": time.monotonic(), "cpu_s": usage.ru_utime + usage.ru_stime}
+                memory = _own("status", "VmHWM:\t") or usage.ru_maxrss  # the latter begins with the parent's
+                line.send({**now, "rss_kb": memory, "written": _own("io", "write_bytes: "), **marks()})
 
     threading.Thread(target=run, daemon=True).start()
 
 
-def _written() -> int:
-    """What this process had the disk write so far (`write_bytes` of ``/proc/self/io``). [bytes]"""
+def _own(file: str, head: str) -> float:
+    """A number the kernel keeps of this process in a file of ``/proc/self``; 0 where there is none."""
     with suppress(OSError):
-        for row in Path("/proc/self/io").read_text(encoding="ascii").splitlines():
-            name, _, value = row.partition(": ")
-            if name == "write_bytes":
-                return int(value)
-    return 0
+        for row in Path("/proc/self", file).read_text(encoding="ascii").splitlines():
+            if row.startswith(head):
+                return float(row[len(head) :].split()[0])
+    return 0.0
 
 
 def fill(folder: Path, fleet: Fleet, slots: int) -> tuple[int, int, int]:
@@ -391,7 +391,7 @@ def wear(line: Connection, folder: Path, fleet: Fleet, rounds: int) -> None:
         kept=acknowledged,
     )  # fmt: skip
     batcher = Batcher(keeper, state, clock, Timekeeper(clock), MeterBook(), troubles, commit_s=fleet.period_s)
-    before, unwritten_s = _written(), 0.0
+    before, unwritten_s = _own("io", "write_bytes: "), 0.0
     for index in range(rounds):
         for poll in meters.polls(index, clock.t_ns, frames=fleet.frames):
             batcher.poll(poll)
@@ -406,7 +406,8 @@ def wear(line: Connection, folder: Path, fleet: Fleet, rounds: int) -> None:
                 os.fdatasync(handle)
                 os.close(handle)
     line.recv()
-    line.send({"written": float(_written() - before), "batches": float(keeper.next_seq - 1)})
+    written = _own("io", "write_bytes: ") - before
+    line.send({"written": written, "batches": float(keeper.next_seq - 1)})
     line.recv()
 
 
