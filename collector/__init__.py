@@ -18,6 +18,9 @@ The way of a value through this room::
   is worth waiting for; :mod:`collector.plausibility` the first doubts about its numbers;
 * :mod:`collector.capacity` proves before anything starts what a line can carry;
 * :mod:`collector.oneshot` reads one meter now, :mod:`collector.describe` says what frames mean;
+* for the person on site: :mod:`collector.scan` finds who is on a line (:mod:`collector.scan_plan` in which order,
+  :mod:`collector.address_tree` without knowing an address, :mod:`collector.recognise` which page fits),
+  :mod:`collector.interpret` reads one place in every way, :mod:`collector.commission` checks one meter;
 * :mod:`collector.simulated` is a factory that answers real frames.
 """
 
