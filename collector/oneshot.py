@@ -92,7 +92,7 @@ async def read_on(
             reading.close(block, clock.now_ns())
     if not reading.came:
         assert last is not None
-        raise type(last)(last.code, _refusal_hint(last, dialect)) if isinstance(last, Refused) else last
+        raise _with_hint(last, dialect) if isinstance(last, Refused) else last
     for block in todo:
         reading.close(block, clock.now_ns())
     return reading.poll(meter.id, ClockState.SIMULATED if clock.simulated else ClockState.SYNCED)
@@ -165,10 +165,11 @@ async def _ask(line: Line, meter: Meter, block: Piece, reading: _Reading, tap: T
     return error
 
 
-def _refusal_hint(error: Refused, dialect: AnyDialect) -> str:
-    meaning = dialect.meaning(error.code)
+def _with_hint(error: Refused, dialect: AnyDialect) -> Refused:
     if dialect.lacks(error.code):
-        return f"{meaning}; it answers, but not to this profile: check the meter's type, and table and addresses"
-    if dialect.unreached(error.code):
-        return f"{meaning}; the gateway is there, the meter behind it is not: check its address and wires"
-    return f"{meaning}; wait and read again"
+        hint = "it answers, but not to this profile: check the meter's type, and table and addresses"
+    elif dialect.unreached(error.code):
+        hint = "the gateway is there, the meter behind it is not: check its address and wires"
+    else:
+        hint = "wait and read again"
+    return Refused(error.code, dialect.meaning(error.code), hint)

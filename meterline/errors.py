@@ -93,10 +93,11 @@ class FrameError(Garbled):
 class Refused(BusError):
     """The meter (or the serial server in front of it) answered with an error code of its protocol."""
 
-    def __init__(self, code: int, meaning: str = "") -> None:
+    def __init__(self, code: int, meaning: str = "", hint: str = "") -> None:
         self.code = code
         self.cause = f"refused:{code:02x}"
-        super().__init__(f"answered with error {code:#04x}" + (f" ({meaning})" if meaning else ""))
+        said = f"answered with error {code:#04x}" + (f" ({meaning})" if meaning else "")
+        super().__init__(said + (f"; {hint}" if hint else ""))
 
 
 class LineDown(BusError):
