@@ -80,6 +80,9 @@ def together(plants: Sequence[list[MeterRecord]], most: int = 1000) -> Iterator[
 def read_closed_days(path: Path) -> frozenset[int]:
     """Holidays and shutdowns from a text file, one date a line; what follows ``#`` is a remark.
 
+    ``2026-02-14 work`` is a make-up day: worked, but on a weekday on which others rest. It is as little an example of
+    its weekday as a holiday is, and is left out like one.
+
     Raises
     ------
     ConfigError
@@ -98,7 +101,7 @@ def read_closed_days(path: Path) -> frozenset[int]:
         if not text:
             continue
         try:
-            days.add((date.fromisoformat(text) - date(1970, 1, 1)).days)
+            days.add((date.fromisoformat(text.removesuffix("work").strip()) - date(1970, 1, 1)).days)
         except ValueError:
             problems.append(Problem(str(path), f"line {number}", f"{text!r} is no date", "write it as 2026-10-01"))
     if problems:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CORRECTED = ("theft", "ratio_change", "phase_voltage_loss", "phase_current_loss", "phase_reversal")
 """Kinds whose energy is what the meter did not count (or counted too much)."""
 SEEN = ("seen_kw", "rest_kw", "seen_v", "seen_a", "seen", "counted_kw", "odd_kwh", "rise_kwh", "seen_off_s", "values")
+UNITS = {"kw": "kW", "v": "V", "a": "A", "kwh": "kWh", "s": "s"}
 EXPECTED = ("expected_kw", "counted_kw")
 PLOT_WIDTH, PLOT_HEIGHT = 72, 12
 
@@ -134,6 +135,13 @@ def give_feedback(screen: Screen, file: Path, number: int, verdict: str, why: st
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------
+def unit_of_curve(entry: Entry) -> str:
+    """Unit of the seen curve, by the name of its evidence; empty if the name does not say."""
+    arrays = [key for key, value in entry.evidence.items() if isinstance(value, tuple)]
+    key = next((key for key in SEEN if key in arrays), "")
+    return UNITS.get(key.rpartition("_")[2], "")
+
+
 def curves(entry: Entry) -> tuple[list[float | None], list[float | None]]:
     """What was seen and what was expected, as far as the evidence has curves."""
     arrays = {key: list(value) for key, value in entry.evidence.items() if isinstance(value, tuple)}
@@ -168,7 +176,7 @@ def _picture(entry: Entry, seen: Sequence[float | None], settings: HeadendSettin
     end = entry.until_ns or entry.last_seen_ns
     step = max((end - entry.start_ns) // max(len(seen) - 1, 1), 1)
     times = [entry.start_ns + k * step for k in range(len(seen))]
-    curve = Curve(heading(entry, screen.lang), "kW", times, list(seen))
+    curve = Curve(heading(entry, screen.lang), unit_of_curve(entry) or "–", times, list(seen))
     return draw(curve, start_ns=entry.start_ns, end_ns=end, zone=settings.plant.site.site.zone)
 
 

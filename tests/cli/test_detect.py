@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from analytics.history import MeterRecord
 from analytics.planted import PER_DAY, Planted, make_plant
+from meterline.cli.detect import read_closed_days
 from tests.cli.running import Result
 
 Cli = Callable[..., Result]
@@ -90,3 +92,11 @@ def test_where_the_result_cannot_go_is_said_first(cli: Cli, dataset: Path, tmp_p
     result = cli("detect", str(dataset), "--out", str(tmp_path / "nowhere" / "f.csv"))
     assert result.code == 2
     assert "nowhere" in result.err
+
+
+def test_shipped_calendars_have_holidays_and_make_up_days() -> None:
+    """Days counted in the notices of the State Council: 28 holidays in 2025, 33 in 2026."""
+    folder = Path(__file__).parents[2] / "config" / "calendars"
+    days_2025, days_2026 = (read_closed_days(folder / f"cn-{year}.txt") for year in (2025, 2026))
+    assert (len(days_2025), len(days_2026)) == (28 + 5, 33 + 6)
+    assert (date(2026, 2, 14) - date(1970, 1, 1)).days in days_2026

@@ -10,7 +10,7 @@ from analytics.findings import Severity
 from headend.causes import Scope
 from headend.entries import Condition, Entry
 from meterline.cli.app import app
-from meterline.cli.findings import PLOT_HEIGHT, curves, plotted
+from meterline.cli.findings import PLOT_HEIGHT, curves, plotted, unit_of_curve
 from tests.headend.small_plant import HOUR, T0
 
 
@@ -42,3 +42,8 @@ def test_a_missing_head_end_file_is_wrong_input(words: list[str], tmp_path: Path
 
     result = CliRunner().invoke(app, ["findings", *words, "--headend", str(tmp_path / "none.yaml")])
     assert result.exit_code != 0
+
+
+@pytest.mark.parametrize(("key", "unit"), [("seen_kw", "kW"), ("seen_v", "V"), ("odd_kwh", "kWh"), ("values", "")])
+def test_the_curve_has_the_unit_of_its_evidence(key: str, unit: str) -> None:
+    assert unit_of_curve(entry(**{key: (1.0, 2.0)})) == unit
