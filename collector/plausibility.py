@@ -11,12 +11,13 @@ import datetime as dt
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from collector.watch import Watch
 from meterline.clock import NS
 from meterline.measurands import MEASURANDS, Carrier, Kind
 from meterline.plant import Plant
-from meterline.profiles import Point, power_of_ten
+from meterline.profiles import Point, Profile, power_of_ten
 from meterline.readings import Number, Quality, Shape
 from meterline.site import Meter
 from meterline.units import shift_to_canonical
@@ -54,7 +55,7 @@ class _Counter:
     doubted_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Rules:
     """What holds for the columns of one shape.
 
@@ -66,11 +67,18 @@ class _Rules:
         (column, its request, the point, steps it may run in a nanosecond) of each counter.
     witnesses
         Whether the meter's word about itself is among the columns.
+    profile
+        The page they were made for.
     """
 
+    profile: Profile
     bounds: tuple[tuple[Number, ...], tuple[Number, ...]]
     counters: tuple[tuple[int, int, Point, float], ...]
     witnesses: bool
+
+
+_SHARED: WeakValueDictionary[tuple[object, ...], _Rules] = WeakValueDictionary()
+"""The rules of meters of one type, rating and ratio: hundreds of them are alike, and making them takes a while."""
 
 
 @dataclass
@@ -103,7 +111,7 @@ class Plausibility:
             self._look_at_day(slot_ns)
         rules = self._rules.get(shape.id)
         if rules is None:
-            rules = self._rules[shape.id] = self._rules_of(points, shape)
+            rules = self._rules[shape.id] = self._shared_rules(points, shape)
         doubtful = False
         if rules.witnesses or self.watch.casts_doubt:
             doubtful = self.watch.judge(
@@ -138,6 +146,14 @@ class Plausibility:
         if self.meter.ratio_at(before) is not self.meter.ratio_at(self._today):
             self._rules.clear()
 
+    def _shared_rules(self, points: Sequence[Point], shape: Shape) -> _Rules:
+        meter, profile = self.meter, self.plant.profile_of(self.meter)
+        key = (id(profile), shape.id, meter.rated, meter.nominal_v, repr(meter.ratio_at(self._today)))
+        known = _SHARED.get(key)
+        if known is None or known.profile is not profile:
+            known = _SHARED[key] = self._rules_of(points, shape)
+        return known
+
     def _rules_of(self, points: Sequence[Point], shape: Shape) -> _Rules:
         lows, highs = list[Number](), list[Number]()
         for point, column in zip(points, shape.columns, strict=True):
@@ -152,7 +168,9 @@ class Plausibility:
             for index, (point, column) in enumerate(zip(points, shape.columns, strict=True))
             if point.kind is Kind.COUNTER
         )
-        return _Rules((tuple(lows), tuple(highs)), counters, Watch.has_part_in(points))
+        return _Rules(
+            self.plant.profile_of(self.meter), (tuple(lows), tuple(highs)), counters, Watch.has_part_in(points)
+        )
 
     def _counter(self, point: Point, number: Number, at_ns: int, per_ns: float) -> bool:
         last = self._counters.get(point.measurand)

@@ -24,7 +24,8 @@ from meterline.profiles import load_profile
 from meterline.readings import MissingSpan, Poll
 from meterline.settings import Rates
 
-WARM_S = 2.5
+WARM_S, MOST_WARM_S = 1.5, 60.0
+"""After every meter has been read once, this long until measuring begins; it begins nevertheless after so long. [s]"""
 
 
 class Tally:
@@ -38,10 +39,11 @@ class Tally:
         """Begin anew."""
         self.polls = self.values = self.doubtful = self.missing_spans = 0
         self.delays_ms: list[int] = []
-        self.slots: set[tuple[str, int]] = set()
+        self.seen: set[str] = set()
 
     def poll(self, poll: Poll) -> None:
         self.polls += 1
+        self.seen.add(poll.meter)
         self.values += len(poll.numbers)
         self.doubtful += bool(poll.qualities)
         self.delays_ms.append(poll.delays_ms[-1])
@@ -79,9 +81,12 @@ async def measure(plant: Plant, period_s: float, seconds: float, tally: Tally) -
     wheel, rates = Wheel(clock), Rates(fast_s=period_s, normal_s=period_s, slow_s=period_s)
     masters = [BusMaster(bus, plant, rates, clock, tally, wheel=wheel) for bus in plant.buses.values()]
     tasks = [asyncio.create_task(master.run()) for master in masters]
+    deadline_s = time.monotonic() + MOST_WARM_S
+    while len(tally.seen) < len(plant.meters) and time.monotonic() < deadline_s:
+        await asyncio.sleep(0.1)
     # From just before a slot to just before another, so that the measured time holds whole rounds.
     period_ns = round(period_s * NS)
-    begin_ns = (time.time_ns() + round(max(WARM_S, 1.2 * period_s) * NS)) // period_ns * period_ns + period_ns
+    begin_ns = (time.time_ns() + round(max(WARM_S, period_s) * NS)) // period_ns * period_ns + period_ns
     rounds = max(round(seconds / period_s), 1)
     await asyncio.sleep((begin_ns - time.time_ns()) / NS - 0.02)
     tally.clear()
