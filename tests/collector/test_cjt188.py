@@ -158,8 +158,10 @@ def test_no_unit_loses_a_digit(unit_byte: int, digits: int) -> None:
 # --- meters on a line ------------------------------------------------------------------------------------------------
 
 
-def poll(seconds: float, *profiles: str, reads: int | None = None, silent: bool = False) -> tuple[Collected, Wires]:
-    """Poll one simulated meter of each profile, on one line, each minute."""
+def poll(
+    seconds: float, *profiles: str, reads: int | None = None, silent: bool = False, every_s: float = 60
+) -> tuple[Collected, Wires]:
+    """Poll one simulated meter of each profile, on one line."""
     pages = []
     for name in profiles:
         page = SHIPPED[name]
@@ -183,7 +185,7 @@ def poll(seconds: float, *profiles: str, reads: int | None = None, silent: bool 
             assert isinstance(made, FieldMeter | RecordMeter)
             drops.append(AnswerDrop(made, SETTINGS, clock))
         wires = Wires([] if silent else drops)
-        rates = Rates(fast_s=60, normal_s=60, slow_s=60)
+        rates = Rates(fast_s=every_s, normal_s=every_s, slow_s=every_s)
         line = site.buses["line"]
         await during(seconds, BusMaster(line, site, rates, clock, got, transport=wires.end(line)).run())
         return wires
@@ -207,14 +209,14 @@ def test_water_gas_and_heat_on_one_line_with_every_slot_kept() -> None:
 
 
 def test_a_battery_meter_is_asked_no_more_often_than_its_page_allows() -> None:
-    got, wires = poll(86_400, "cjt188-water", reads=24)
+    got, wires = poll(86_400, "cjt188-water", reads=24, every_s=600)
     assert wires.asked in (24, 25), "one day of the plant, from any hour"
     hours = [poll.slot_ns // (3600 * NS) for poll in got.polls]
     assert all(b - a == 1 for a, b in pairwise(hours)), "one each hour"
 
 
 def test_a_battery_meter_that_keeps_silent_is_not_worn_out_by_asking() -> None:
-    got, wires = poll(86_400, "cjt188-water", reads=24, silent=True)
+    got, wires = poll(86_400, "cjt188-water", reads=24, silent=True, every_s=600)
     assert not got.polls
     assert wires.asked <= 48, "two calendar days at most are touched"
 
