@@ -9,6 +9,7 @@ Nothing but the past of a poll is looked at, and of that not more than `RING` po
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -312,8 +313,14 @@ class Walk:
             self._forget(cause)
 
 
-def factor_of(cause: Cause, hours: float) -> tuple[float, float]:
-    """What a meter counts as a part of what flows through it, and what it lacked since the start. [1, kWh]"""
+def factor_of(cause: Cause, hours: float, others: Sequence[Cause] = ()) -> tuple[float, float]:
+    """What a meter counts as a part of what flows through it, and what it lacks a poll on average. [1, kWh]
+
+    Parameters
+    ----------
+    others : sequence of Cause
+        What else opens the balance: load that nobody meters is not what a collapsed meter lacks.
+    """
     if cause.who is None or not cause.sums.size:
         return 1.0, 0.0
     polls = max(int(cause.polls[cause.who]), 1)
@@ -321,7 +328,8 @@ def factor_of(cause: Cause, hours: float) -> tuple[float, float]:
     lost = cause.size * counted
     if cause.collapsed:
         # what it lacks is the rest itself
-        lost = float(cause.sums[-1]) / max(int(cause.polls[-1]), 1)
+        unseen = sum(other.size for other in others if other.who is None)
+        lost = float(cause.sums[-1]) / max(int(cause.polls[-1]), 1) - unseen
     return counted / max(counted + lost, 1e-9), lost * hours
 
 

@@ -254,7 +254,8 @@ class Fleet:
             mark.energy_kwh = cause.size * self.facts.hours * length
             mark.evidence["unseen_kw"] = cause.size
         else:
-            factor, lost = factor_of(cause, self.facts.hours)
+            others = [c for c in self.balances.walks[p].active if c is not cause and c.decided is not None]
+            factor, lost = factor_of(cause, self.facts.hours, others)
             mark.energy_kwh = lost * length
             mark.evidence["factor"] = factor
         walk = self.balances.walks[p]
