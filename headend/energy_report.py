@@ -19,7 +19,7 @@ from analytics.coal_equivalent import Basis, choose_coal_factor
 from analytics.conversion import Conversion, Use, choose, convert
 from analytics.counters import QUARTER_NS, IntervalEnergies
 from analytics.fitness import NotFit
-from headend.catalogue import Interval
+from headend.intervals import Interval
 from headend.metered import account_of
 from headend.plant_days import midnight_ns
 from headend.queries import Queries

@@ -19,7 +19,8 @@ import numpy as np
 from analytics.energy_balance import Balance, Term, balance
 from analytics.fitness import NotFit
 from analytics.uncertainty import Amount, Influence, MeteringPoint, energy_amount, metering_point, total
-from headend.catalogue import Catalogue, Interval
+from headend.catalogue import Catalogue
+from headend.intervals import Interval
 from headend.metered import account_of
 from headend.plant_days import day_of, midnight_ns
 from headend.stores.api import Span

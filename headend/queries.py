@@ -13,8 +13,9 @@ import numpy as np
 
 from analytics.series import BitArray, FloatArray, IntArray
 from headend.audit_book import STATES, AuditBook
-from headend.catalogue import Catalogue, Interval, Resolution
+from headend.catalogue import Catalogue
 from headend.findings import FindingsBook
+from headend.intervals import Interval, Resolution
 from headend.ledger import holes
 from headend.metered import account_of, power_of
 from headend.plant_days import day_of, midnight_ns

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from analytics.counter_model import CounterEvent, CounterRules, Exchange
 from analytics.counters import QUARTER_NS, IntervalEnergies, interval_energies, roll_up
 from analytics.series import CounterSeries, grid
-from headend.catalogue import Catalogue, EventRow, Interval, Resolution, dump_cursor, load_cursor
+from headend.catalogue import Catalogue, dump_cursor, load_cursor
+from headend.intervals import EventRow, Interval, Resolution
 from headend.metered import DEFAULT_POLL_NS, counters_of, poll_ns_of, rules_of
 from headend.plant_days import day_edges
 from headend.primary import Regime, regimes, scaled_micro

@@ -14,7 +14,8 @@ from decimal import Decimal
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from headend.catalogue import Catalogue, Interval, Resolution
+from headend.catalogue import Catalogue
+from headend.intervals import Interval, Resolution
 from headend.metered import account_of
 from headend.primary import regime_at, regimes
 from headend.stores.api import Key, RawSeries, Span, StoreReader

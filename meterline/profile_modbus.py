@@ -41,8 +41,8 @@ class Limits(Document):
     max_gap: Annotated[int, Field(ge=0, le=124)] = 16
     """Widest run of unused words worth reading across; 0 where the meter refuses unlisted addresses. [words]
 
-    Sixteen words take as long at 9600 baud as another request to a meter that answers within 20 ms. A meter that refuses
-    what the page does not forbid is asked in parts, and that is remembered."""
+    Sixteen words take as long at 9600 baud as another request to a meter that answers within 20 ms. A meter that
+    refuses what the page does not forbid is asked in parts, and that is remembered."""
     no_bridge: tuple[tuple[int, int], ...] = ()
     """Address spans (first, last) that may not be read across. [words]"""
     gap_ms: Annotated[int, Field(ge=0, le=1000)] = 0

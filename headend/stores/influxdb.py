@@ -32,7 +32,7 @@ from influxdb_client import InfluxDBClient
 from influxdb_client.client.exceptions import InfluxDBError
 from influxdb_client.client.write_api import SYNCHRONOUS
 
-from headend.catalogue import Interval
+from headend.intervals import Interval
 from headend.primary import Regime, regime_at, regimes
 from headend.stores.api import Span
 from meterline.errors import ConfigError, Problem, StoreUnavailable

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from headend.catalogue import Resolution
 from headend.entries import State
 from headend.findings import NoSuchFinding
+from headend.intervals import Resolution
 from headend.metered import power_of
 from headend.stores.api import Span
 from headend.web.energy import EnergyViews

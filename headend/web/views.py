@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from analytics.findings import Severity
 from headend import words
-from headend.catalogue import Resolution
 from headend.entries import Entry, State
 from headend.findings import FindingsBook
+from headend.intervals import Resolution
 from headend.metered import account_of, power_of
 from headend.plant_days import day_of, midnight_ns
 from headend.queries import CarrierNow, Now, Queries, UserNow

@@ -18,8 +18,8 @@ from meterline.readings import MICRO
 from meterline.settings import HeadendSettings, load_headend
 
 if TYPE_CHECKING:
-    from headend.catalogue import Interval
     from headend.entries import Entry
+    from headend.intervals import Interval
     from headend.queries import Queries
     from headend.stores.api import Span
 

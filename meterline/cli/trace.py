@@ -19,7 +19,7 @@ from meterline.settings import HeadendSettings, load_headend
 from meterline.units import DISPLAY
 
 if TYPE_CHECKING:
-    from headend.catalogue import Interval, Resolution
+    from headend.intervals import Interval, Resolution
     from headend.trace import Origin, Trace
 
 

@@ -75,9 +75,8 @@ def export_evidence(
     if not out.parent.is_dir():
         problems.append(Problem(str(out), "", "its folder is not there", "make it, or choose another"))
     keys = _headend_keys(headend)
-    for name in gateways:
-        if name not in keys:
-            problems.append(Problem("--gateway", "", f"no gateway '{name}'", f"there are: {', '.join(keys)}"))
+    there = f"there are: {', '.join(keys)}"
+    problems += [Problem("--gateway", "", f"no gateway '{name}'", there) for name in gateways if name not in keys]
     if problems:
         raise ConfigError(problems)
     zone = settings.plant.site.site.zone

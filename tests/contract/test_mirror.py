@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headend.catalogue import Catalogue, Interval
+from headend.catalogue import Catalogue
+from headend.intervals import Interval
 from headend.mirror import Mirror
 from headend.rollup import Rollup
 from headend.stores.api import Span

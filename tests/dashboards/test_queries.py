@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headend.catalogue import Interval, Resolution
 from headend.grafana import read_boards
+from headend.intervals import Interval, Resolution
 from headend.stores.influxdb import InfluxWriter, Lines
 from meterline.paths import dashboards_dir
 from meterline.readings import ClockState, Column, Poll, Quality, Shape

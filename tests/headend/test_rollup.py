@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headend.catalogue import RESOLUTIONS, Catalogue, Interval, Resolution
+from headend.catalogue import Catalogue
+from headend.intervals import RESOLUTIONS, Interval, Resolution
 from headend.metered import counters_of
 from headend.rollup import Rolled, Rollup
 from headend.stores.api import Block, Span

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from collector.simulated.journal import read_shown
-from headend.catalogue import Resolution
+from headend.intervals import Resolution
 from headend.queries import Queries
 from headend.stores.api import Span
 from meterline.settings import load_headend
