@@ -341,7 +341,7 @@ class EmbeddedStore(EmbeddedReader):
 
     def _writer(self, day: str) -> hot.DayWriter:
         writer = self._writers.get(day)
-        if writer is not None and not writer.path.exists():  # removed: what is written to it goes nowhere
+        if writer is not None and _identity(writer.path) != writer.file:  # what is written to it goes nowhere
             self._writers.pop(day).close()
             _drop_orphans(self.folder)
             writer = None

@@ -170,11 +170,18 @@ class DayWriter:
     """The writing side of one day's file; exactly one in the world.
 
     Commit point: `commit` returns after SQLite has synced the transaction (WAL, ``synchronous = FULL``).
+
+    Attributes
+    ----------
+    file
+        Device and inode: another file may come to stand under this name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._db = connect(path, write=True)
+        status = path.stat()
+        self.file = (status.st_dev, status.st_ino)
         self._meters: dict[str, int] = {}
         self._shapes: dict[int, tuple[Shape, int]] = {}
         self._ledger: dict[tuple[str, str], RangeSet] = {}

@@ -150,6 +150,19 @@ def test_a_backup_put_back_is_filled_up(head: Head) -> None:
     assert head.round() == {"fits": HOURS}
 
 
+def test_what_comes_after_the_file_was_exchanged_is_kept_in_the_new_one(head: Head) -> None:
+    twin = Twin("gw2")
+    head.store.append([twin.block(at_ns=NOW)])
+    path = day_file(head)
+    spare = path.with_name("spare")
+    shutil.copy(path, spare)
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    spare.replace(path)
+    head.store.append([twin.block(at_ns=NOW)])
+    assert head.store.evidence("gw2", twin.epoch, 2) is not None
+
+
 def test_everything_wiped_but_the_catalogue(head: Head) -> None:
     head.round()
     head.close()
