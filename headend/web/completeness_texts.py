@@ -31,7 +31,8 @@ COMPLETENESS_TEXTS: dict[str, tuple[str, str]] = {
     "cpl.legend": (
         (
             "A slot is a moment at which the plan asks for the meter's counter. Each is received, or just one column"
-            " says what became of it. Late values change days that are over. Below {limit} % a day counts as incomplete."
+            " says what became of it. Late values change days that are over. Below {limit} % a day counts as"
+            " incomplete."
         ),
         (
             "采集点指按计划读取电表计量值的时刻。每个采集点要么已收到，要么由唯一一列说明去向。"
