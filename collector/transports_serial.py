@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import threading
+import time
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -24,6 +25,8 @@ from meterline.lines import LineSettings
 log = logging.getLogger(__name__)
 
 WRITE_WITHIN_S = 1.0
+EXACT_S = 0.001
+"""The last bit of a wait is slept through, so that the silence between two frames is no longer than it must be. [s]"""
 _CHUNK = 4096
 _MISSING = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
 _TAKEN = {errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK}
@@ -95,7 +98,12 @@ class SerialTransport:
             raise LineDown(explain(self.device, error)) from error
 
     async def read(self, until_s: float) -> bytes:
-        return await self._inbox.get(until_s)
+        data = await self._inbox.get(until_s - EXACT_S)
+        if data or self._loop is None:
+            return data
+        # A loop wakes up to a millisecond late, which a line of this speed would notice at every question.
+        time.sleep(max(until_s - self._loop.time(), 0.0))
+        return self.drain()
 
     def drain(self) -> bytes:
         if self._port is not None and self._watched:
