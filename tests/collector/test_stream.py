@@ -263,9 +263,10 @@ def test_connections_of_one_gateway_share_a_wheel() -> None:
                 net.plant.buses["line"], net.plant, EACH_SECOND, clock, net.got, transport=net.line, wheel=wheel
             )
             tasks.append(asyncio.ensure_future(master.run()))
-        await asyncio.sleep(10.5)
+        loop = asyncio.get_running_loop()
+        await during(10.5, loop.create_future())
         clock.offset_s = -5.0  # the clock is set back: its slots come again
-        await asyncio.sleep(10.5)
+        await during(10.5, loop.create_future())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
