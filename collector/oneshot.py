@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from collector.bus import Line
+from collector.bus import Line, Outcome
 from collector.dialects import AnyDialect, dialect_of, put
 from collector.requests import Piece, Plan, requests_by_column, reshaped
 from collector.transports import Transport
@@ -17,6 +17,8 @@ from meterline.readings import ClockState, Exchange, Number, Poll, Quality
 from meterline.site import Bus, Meter
 
 TRIES = 2
+PROBES = 3
+"""Small questions to a meter that may still owe answers, before its refusals are believed to be meant for them."""
 
 
 async def read_meter(
@@ -140,29 +142,46 @@ class _Reading:
 
 async def _ask(line: Line, meter: Meter, block: Piece, reading: _Reading, tap: Tap | None) -> BusError | None:
     """Ask for one block, twice if need be; None once it is in."""
-    plan, dialect = reading.plan, reading.dialect
-    wanted = dialect.request(block)
+    wanted = reading.dialect.request(block)
     error: BusError | None = None
     for _ in range(TRIES):
-        for request in (dialect.probe(plan, reading.unanswered), wanted) if reading.unanswered else (wanted,):
-            outcome = await put(line, dialect, request, meter)
-            reading.exchanges.append(outcome.exchange)
-            if tap is not None:
-                tap(meter.id, outcome.exchange)
-            error = outcome.error
-            if line.frames_by_silence and isinstance(error, Silent | Garbled):
-                reading.unanswered.add(dialect.likeness(request))
-                break
-            if request is not wanted:  # answered or refused: whatever the meter still owed has gone by
-                reading.unanswered.clear()
+        error = await _settle(line, meter, reading, tap) if reading.unanswered else None
         if error is None:
-            answered_ns = outcome.exchange.answered_ns
-            assert answered_ns is not None
-            reading.take(block, outcome.payload, answered_ns)
-            return None
+            outcome = await _put(line, meter, wanted, reading, tap)
+            error = outcome.error
+            if error is None:
+                answered_ns = outcome.exchange.answered_ns
+                assert answered_ns is not None
+                reading.take(block, outcome.payload, answered_ns)
+                return None
         if isinstance(error, LineDown):
             break
     return error
+
+
+async def _settle(line: Line, meter: Meter, reading: _Reading, tap: Tap | None) -> BusError | None:
+    """Ask small things until nothing is owed any more; see `collector.poller`."""
+    for _ in range(PROBES):
+        request = reading.dialect.probe(reading.plan, reading.unanswered)
+        error = (await _put(line, meter, request, reading, tap)).error
+        if error is None:
+            reading.unanswered.clear()
+        if not isinstance(error, Refused):
+            return error
+        reading.unanswered.add(reading.dialect.likeness(request))  # it may be a late refusal of something else
+    line.rest()
+    reading.unanswered.clear()
+    return None
+
+
+async def _put(line: Line, meter: Meter, request: Hashable, reading: _Reading, tap: Tap | None) -> Outcome:
+    outcome = await put(line, reading.dialect, request, meter)
+    reading.exchanges.append(outcome.exchange)
+    if tap is not None:
+        tap(meter.id, outcome.exchange)
+    if line.frames_by_silence and isinstance(outcome.error, Silent | Garbled):
+        reading.unanswered.add(reading.dialect.likeness(request))
+    return outcome
 
 
 def _with_hint(error: Refused, dialect: AnyDialect) -> Refused:

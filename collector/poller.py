@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable
 from collector.bus import Line, Outcome
 from collector.contact import Contact
 from collector.dialects import ModbusDialect, put
-from collector.oneshot import read_on
+from collector.oneshot import PROBES, read_on
 from collector.schedule import Turn
 from collector.stream import Stream
 from collector.transports import HasFigures, HasInbox, Transport
@@ -254,14 +254,19 @@ class BusMaster:
         A meter answers in the order it was asked. Once it has answered a question unlike all open ones, whatever it
         still owed has gone by.
         """
-        request = contact.dialect.probe(work.prepared.plan, contact.unanswered)
-        outcome = await self._ask(contact, request, keep_quiet=contact.failures < 2)
-        work.exchanges.append(outcome.exchange)
-        error = outcome.error
-        if error is not None:
-            work.cause = error.cause
-        if isinstance(error, Refused) and not contact.dialect.unreached(error.code):
-            self.line.rest()  # a refusal has no length to tell it by: let anything late go by
+        for _ in range(PROBES if contact.unanswered else 1):
+            request = contact.dialect.probe(work.prepared.plan, contact.unanswered)
+            outcome = await self._ask(contact, request, keep_quiet=contact.failures < 2)
+            work.exchanges.append(outcome.exchange)
+            error = outcome.error
+            if error is not None:
+                work.cause = error.cause
+            if not isinstance(error, Refused) or contact.dialect.unreached(error.code):
+                break
+            # A refusal does not say of what: it may be a late one of any open question. Ask something else.
+            contact.unanswered.add(contact.dialect.likeness(request))
+        else:
+            self.line.rest()  # it refuses whatever small thing it is asked: let anything late go by
             error = None
         if error is None:
             contact.unanswered.clear()

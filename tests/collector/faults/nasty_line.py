@@ -31,6 +31,8 @@ class Mischief:
         Number of a bit that turns over.
     again
         It comes twice, the second time at once.
+    refuse
+        It is a refusal, which says of no question that it is meant for it.
     """
 
     delay_s: float = 0.03
@@ -42,6 +44,7 @@ class Mischief:
     stranger: bool = False
     flip: int | None = None
     again: bool = False
+    refuse: bool = False
 
 
 FINE = Mischief()
@@ -81,7 +84,7 @@ class NastyLine(MemoryLine):
         todo = meter.script.popleft() if meter.script else FINE
         loop = asyncio.get_running_loop()
         at = max(loop.time() + todo.delay_s, meter.busy_until_s)
-        raw = bytearray(frame)
+        raw = bytearray(sealed(bytes((frame[0], frame[1] | 0x80, 0x02))) if todo.refuse else frame)
         if todo.flip is not None:
             raw[todo.flip // 8 % len(raw)] ^= 1 << todo.flip % 8
         pieces = [todo.noise, sealed(bytes((77,)) + frame[1:-2]) if todo.stranger else b""]

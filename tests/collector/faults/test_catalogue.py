@@ -21,7 +21,8 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
          "test_floor.py::test_a02_two_requests_of_one_size_are_not_confused",
          "test_floor.py::test_a02_however_late_the_answers",
          "test_oneshot.py::test_a_late_answer_is_not_taken_for_the_next",
-         f"{HERE}/test_late_replies.py::Floor"),
+         f"{HERE}/test_late_replies.py::Floor",
+         f"{HERE}/test_late_items.py::test_a02_a_late_item_is_never_taken_for_a_fresh_one"),
     ),
     "A03": (
         "answer of another meter", "passed over, the wait goes on",

@@ -45,7 +45,7 @@ NOISE = st.one_of(
 MISCHIEF = st.builds(
     Mischief, delay_s=DELAYS, lost=st.booleans(), noise=NOISE, rubbish=NOISE, cut=st.sampled_from([0.0, 0.2, 0.5, 0.9]),
     pause_s=st.sampled_from([0.0, 0.004, 0.05, 0.4, 1.5]), stranger=st.booleans(),
-    flip=st.one_of(st.none(), st.integers(0, 100)), again=st.booleans(),
+    flip=st.one_of(st.none(), st.integers(0, 100)), again=st.booleans(), refuse=st.booleans(),
 )  # fmt: skip
 
 
