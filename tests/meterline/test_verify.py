@@ -143,6 +143,7 @@ def test_any_bit_of_a_segment(originals: Path, tmp_path_factory: pytest.TempPath
         assert flaw.offset == hits[0].offset
         assert hits[0].seq in {number for f in report.flaws for number in range(f.first, f.last + 1)}
     else:  # the zeros that fill a page
+        assert flaw.offset is not None
         assert flaw.offset <= at
         assert report.proven == ALL
     shutil.rmtree(folder)
