@@ -173,6 +173,13 @@ def spread(track: Track, rules: CounterRules, boundaries: IntArray) -> IntervalE
     coverage = covered_ns / np.diff(boundaries)
 
     quality = _bits_over(track.flags, step, into, clipped)
+    if covered_ns is not inside:
+        # Read at both its ends an interval is measured, however long it is: nothing of it is split by estimate.
+        on_reading = ((into == 0) | (into == width)) & (clipped == boundaries)
+        whole = on_reading[:-1] & on_reading[1:] & (known_ns == inside)
+        whole &= (quality & int(Quality.RESET)) == 0  # there it is only a lower bound
+        coverage[whole] = 1.0
+        quality[whole] &= ~np.int32(Quality.ESTIMATED)
     absent = known_ns == 0
     quality[absent] = int(Quality.MISSING) | (quality[absent] & int(Quality.SUSPECT))
     u = _boundary_uncertainty(share, rise, step, rules.resolution)

@@ -480,3 +480,16 @@ def test_an_exchange_that_nobody_wrote_down_rightly_is_unknown_energy(old_end: i
     assert (result.micro / 1e6).tolist() == [50.0, 0.0, 29.0]
     assert bool(result.quality[1] & Quality.SUSPECT)
     assert [event.kind for event in result.events] == [EventKind.EXCHANGE]
+
+
+def test_read_at_both_its_ends_an_interval_is_measured_however_long() -> None:
+    """What a meter remembers of every quarter of an hour is no estimate, though it was asked each minute before."""
+    minute = 60 * 10**9
+    t = [*range(0, 30 * minute, minute), *range(30 * minute, 121 * minute, 15 * minute)]
+    counter = CounterSeries.of(t, np.array([n * 10**6 for n in range(len(t))]))
+    rules = CounterRules(max_gap_ns=5 * minute, max_rate=rate_of_power(200.0))
+    quarters = interval_energies(counter, rules, step_ns=15 * minute)
+    assert quarters.coverage.tolist() == [1.0] * 8
+    assert not quarters.quality.any()
+    inside = interval_energies(counter, rules, boundaries_ns=np.arange(0, 121, 10) * minute)
+    assert bool(inside.quality[4] & Quality.ESTIMATED), "the split of a quarter is one"
