@@ -256,7 +256,7 @@ class Chain:
         while time.monotonic() < since + within_s and (live is None or backlog is None):
             if live is None and self.fresh(meters, ended_ns):
                 live = time.monotonic() - since
-            if live is not None and self.drained():
+            if backlog is None and self.drained():
                 backlog = time.monotonic() - since
             if live is None or backlog is None:
                 threading.Event().wait(0.05)
