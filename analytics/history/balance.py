@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analytics.history.causes import RING, Walk
+from analytics.history.causes import RING, UNIT_KW, Walk
 from analytics.history.planes import FleetFacts
 from analytics.history.robust import row_quantile
 from analytics.series import FloatArray
@@ -70,7 +70,7 @@ class Balances:
         ends = np.cumsum(sizes + 1)
         self._own = [slice(int(end - size - 1), int(end)) for end, size in zip(ends, sizes, strict=True)]
         self._plant = np.repeat(np.arange(p), sizes + 1)
-        self.everyone = np.full((self._flat.size, RING), np.nan, np.float32)
+        self.everyone = np.full((self._flat.size, RING), np.nan, np.float16)
         self.rests = np.full((p, RING), np.nan, np.float32)
         self.least = np.full((self._flat.size, LOOK_BACK_DAYS), np.nan, np.float32)
         self.walks = [Walk(self.everyone[own], rest) for own, rest in zip(self._own, self.rests, strict=True)]
@@ -94,7 +94,7 @@ class Balances:
         terms = self._terms(first, total)
         rest = counted_kw[self.main] - total - np.einsum("pk,pkb->pb", self.fit, terms)
         at = np.arange(first, first + width) % RING
-        self.everyone[:, at] = counted_kw[self._flat]
+        self.everyone[:, at] = np.clip(counted_kw[self._flat] / UNIT_KW, -6e4, 6e4)
         self.rests[:, at] = rest
         return np.asarray(rest)
 
@@ -122,7 +122,7 @@ class Balances:
             return
         first = last - per_day + 1
         at = np.arange(first, last + 1) % RING
-        counted = self.everyone[:, at].astype(np.float64)
+        counted = self.everyone[:, at].astype(np.float64) * UNIT_KW
         is_main = np.array([own.stop - 1 for own in self._own])
         main = counted[is_main]
         subs = np.ones(len(counted), bool)

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from analytics.history.claims import Mark
 from analytics.series import FloatArray, IntArray
 
-RING = 192
-"""Polls a balance remembers (two days of quarters); a day more than it looks back."""
+RING = 384
+"""Polls a balance remembers (four days of quarters); a day more than it looks back."""
+UNIT_KW = 64.0
+"""Loads are remembered in half precision, in this unit: from watts to gigawatts. [kW]"""
 REACH = RING - 96
 OF, FEWEST = 8, 6
 """6 of 8 polls to one side begin or end a cause."""
@@ -88,8 +90,8 @@ class Walk:
 
     Attributes
     ----------
-    everyone : (k + 1, RING) float32
-        What each sub-meter, then the main, counted in the last polls. [kW]
+    everyone : (k + 1, RING) float16
+        What each sub-meter, then the main, counted in the last polls. [UNIT_KW]
     rest : (RING,) float32
         [kW]
     band : float
@@ -100,7 +102,7 @@ class Walk:
         Causes that were named, renamed or ended since someone looked.
     """
 
-    def __init__(self, everyone: NDArray[np.float32], rest: NDArray[np.float32]) -> None:
+    def __init__(self, everyone: NDArray[np.float16], rest: NDArray[np.float32]) -> None:
         members = len(everyone)
         self.everyone, self.rest = everyone, rest
         self.band = np.inf
@@ -116,6 +118,9 @@ class Walk:
         """(n,) float64: the rest in some slots. [kW]"""
         return np.asarray(self.rest[slots % RING], np.float64)
 
+    def _counted(self, who: int, slots: IntArray) -> FloatArray:
+        return np.asarray(self.everyone[who, slots % RING].astype(np.float64) * UNIT_KW)
+
     def _known(self, first: int, last: int) -> IntArray:
         slots = np.arange(max(first, last - REACH + 1), last + 1)
         return slots[np.isfinite(self.rest[slots % RING])]
@@ -130,7 +135,7 @@ class Walk:
 
     def own(self, who: int, slots: IntArray) -> FloatArray:
         """(n,) float64: a meter's own reading as it enters the rest. [kW]"""
-        own = np.nan_to_num(self.everyone[who, slots % RING]).astype(np.float64)
+        own = np.nan_to_num(self._counted(who, slots))
         return np.asarray(-own if who == self.main else own)
 
     def _left(self, slots: IntArray, causes: list[Cause]) -> FloatArray:
@@ -161,7 +166,7 @@ class Walk:
         collapsed = next((cause for cause in self.active if cause.collapsed), None)
         if collapsed is not None and collapsed.who is not None:
             # a meter that counts next to nothing says nothing about the others until it is back
-            if bool((self.everyone[collapsed.who, recent % RING] >= COLLAPSED * self.floor[collapsed.who]).all()):
+            if bool((self._counted(collapsed.who, recent) >= COLLAPSED * self.floor[collapsed.who]).all()):
                 self._end(collapsed, int(recent[0]))
             return
         pending = next((cause for cause in self.active if cause.decided is None), None)
@@ -177,7 +182,8 @@ class Walk:
                 return
 
     def _count(self, cause: Cause, slot: int) -> None:
-        values = np.append(self.everyone[:, slot % RING], self.rest[slot % RING]).astype(np.float64)
+        counted = self.everyone[:, slot % RING].astype(np.float64) * UNIT_KW
+        values = np.append(counted, float(self.rest[slot % RING]))
         if not cause.sums.size:
             cause.sums, cause.polls = np.zeros(values.size), np.zeros(values.size, np.int64)
         cause.sums += np.nan_to_num(values)
@@ -293,7 +299,7 @@ class Walk:
         left = self._left(slots, others)
         lacks = float(np.median(left))
         for who in range(self.main):
-            level = float(np.median(self.everyone[who, slots % RING]))
+            level = float(np.median(self._counted(who, slots)))
             if level < COLLAPSED * self.floor[who] and lacks > COLLAPSED * self.floor[who]:
                 # it counts less than it ever did even when idle
                 return [Option(-1.0, who, lacks / max(level, 1e-9))]

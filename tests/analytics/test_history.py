@@ -211,10 +211,10 @@ def test_the_readings_up_to_detected_at_give_the_same_finding() -> None:
         )
 
 
-@pytest.mark.parametrize("polls", [1, 5, 1000])
+@pytest.mark.parametrize("polls", [1, 500])
 def test_the_findings_do_not_depend_on_how_many_polls_are_fed_at_once(polls: int) -> None:
     """Reading by reading or history at once: one code, the same findings, evidence and energies included."""
-    start = 20 * PER_DAY + 30
+    start = 16 * PER_DAY + 30
     faults = [
         Planted("p-s1", "theft", start, start + 6 * PER_DAY, 0.6),
         Planted("p-s2", "stuck", start, start + 40, 1.0),
@@ -224,9 +224,10 @@ def test_the_findings_do_not_depend_on_how_many_polls_are_fed_at_once(polls: int
         Planted("p-main", "noise", start + 700, start + 790, 0.5),
         Planted("p-s2", "counter_backwards", start + 500, start + 504, 500.0),
     ]
-    records = make_plant("p", 4, 30, faults)
-    assert len(examine_plant(records)) >= 6
-    assert examine_plant(records, at_a_time=polls) == examine_plant(records)
+    records = make_plant("p", 4, 26, faults)
+    at_once = examine_plant(records)
+    assert len(at_once) >= 6
+    assert examine_plant(records, at_a_time=polls) == at_once
 
 
 def test_a_fleet_goes_on_where_it_was_saved() -> None:
