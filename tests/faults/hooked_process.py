@@ -101,13 +101,20 @@ def hook(orders: Orders, target: str) -> None:
         while do == "hang" and orders.of(target).get("do") == "hang":
             time.sleep(0.05)
         if do == "sleep":
-            time.sleep(order["s"])
+            be_slow(order["s"])
         result = original(*args, **named)
         if do == "kill-after" and due:
             die()
         return result
 
     setattr(home, last, wrapped)
+
+
+def be_slow(seconds: float) -> None:
+    """What the scene ordered: the call takes so much longer."""
+    over = time.monotonic() + seconds
+    while (left := over - time.monotonic()) > 0:
+        time.sleep(left)
 
 
 def hook_disk(orders: Orders) -> None:
@@ -124,7 +131,7 @@ def hook_disk(orders: Orders) -> None:
         if do == "eio" and kind == "sync":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         if do == "slow" and kind == "sync":
-            time.sleep(order["s"])
+            be_slow(order["s"])
 
     sync_data = vars(files)["_sync_data"]
     synced = os.open(orders.path.with_name("synced.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
